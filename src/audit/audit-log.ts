@@ -1,0 +1,93 @@
+import { accessSync, constants, statSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import type Database from "better-sqlite3";
+import { UserError } from "../host/errors.ts";
+import { schemaDifferences } from "./chain.ts";
+import { connect, explaining, KEEP_AND_REPLACE } from "./database.ts";
+import { appendRows, type AuditEntry, type AuditFilter, type AuditRow, findUnfinished, selectRows } from "./rows.ts";
+import { type AuditVerdict, verifyChain } from "./verify-chain.ts";
+
+/** Every method throws `UserError` when the database is busy, damaged or out of reach, or the disk full. */
+export interface AuditLog {
+  /** Appends all or none, on the disk when it returns. Returns the ids in the order given. */
+  append(...entries: AuditEntry[]): number[];
+  /** Returns the rows that the filter asks for, newest last. */
+  recent(filter: AuditFilter): AuditRow[];
+  /** Checks the chain; see `verifyChain` for what that can and cannot detect. */
+  verify(): AuditVerdict;
+  /** Returns the intents without an outcome: under way (their actor has pid and node) or cut off by a crash. */
+  unfinished(): AuditRow[];
+  /** Closes the database; no other method may be called after it. */
+  close(): void;
+}
+
+export interface AuditLogOptions {
+  /** The clock in milliseconds, as `Date.now`. */
+  now?: () => number;
+  /** How long to wait for another process' transaction. */
+  busyTimeoutMs?: number;
+}
+
+/**
+ * Opens the audit log for reading and appending.
+ *
+ * Takes the path of the database file, which `createAuditLog` has made.
+ * Throws `UserError` when it is missing, empty, no SQLite database, damaged,
+ * has another schema, or cannot be written (read-only file system, no right).
+ */
+export function openAuditLog(path: string, options: AuditLogOptions = {}): AuditLog {
+  const { now = Date.now, busyTimeoutMs = 10_000 } = options;
+  checkFile(path);
+  const db = explaining("open", path, () =>
+    // An absolute path: better-sqlite3 gives meaning to ":memory:" and "file:".
+    connect(resolve(path), busyTimeoutMs, (opened) => checkSchema(opened, path)),
+  );
+  const append = db.transaction((entries: AuditEntry[]) => appendRows(db, entries, Math.floor(now() / 1000)));
+  return {
+    append: (...entries) => explaining("write to", path, () => append.immediate(entries)),
+    recent: (filter) => explaining("read", path, () => selectRows(db, filter)),
+    verify: () => explaining("verify", path, () => verifyChain(db)),
+    unfinished: () => explaining("read", path, () => findUnfinished(db)),
+    close: () => void explaining("close", path, () => db.close()),
+  };
+}
+
+/** Bytes; no SQLite database is smaller (https://sqlite.org/fileformat.html, 1.3.2). */
+const SMALLEST_PAGE = 512;
+
+/** Refuses what SQLite would open: what it cannot write, and a file of a byte or none, which it makes a database of. */
+function checkFile(path: string): void {
+  const file = explaining("open", path, () => statSync(path, { throwIfNoEntry: false }));
+  if (file === undefined) {
+    throw refusal(path, "it does not exist", "`opdbus-pve install` makes a new one.");
+  }
+  if (!file.isFile()) {
+    const what = file.isDirectory() ? "a directory" : "not a regular file";
+    const hint = "Move it aside, then let `opdbus-pve install` make a new log.";
+    throw refusal(path, `it is ${what}`, hint);
+  }
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    accessSync(dirname(path), constants.W_OK); // for the -wal and -shm files
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EROFS") {
+      const hint = "Mount it read-write. To look into a snapshot, copy the file to a writable directory.";
+      throw refusal(path, "it is on a read-only file system", hint, error);
+    }
+    throw refusal(path, "it may not be written", "Run the command as root.", error);
+  }
+  if (file.size < SMALLEST_PAGE) {
+    throw refusal(path, file.size === 0 ? "it is empty" : "it is no database", KEEP_AND_REPLACE);
+  }
+}
+
+function checkSchema(db: Database.Database, path: string): void {
+  const differences = schemaDifferences(db);
+  if (differences.length > 0) {
+    throw refusal(path, `it has another schema (${differences.join("; ")})`, KEEP_AND_REPLACE);
+  }
+}
+
+function refusal(path: string, why: string, hint: string, cause?: unknown): UserError {
+  return new UserError(`Unable to open the audit log ${path}: ${why}`, { hint, cause });
+}

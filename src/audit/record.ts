@@ -1,0 +1,121 @@
+import { UserError } from "../host/errors.ts";
+import type { AuditLog } from "./audit-log.ts";
+import type { AuditEntry, JsonObject } from "./rows.ts";
+
+/** Who changes something, and from where. */
+export interface Actor {
+  user: string;
+  /** The person behind `sudo`, if there is one. */
+  sudoUser?: string;
+  pid: number;
+  /** The node's host name. */
+  node: string;
+}
+
+/** How an operation ended; `durationMs` counts from its own start. */
+export type Outcome = { status: "ok"; durationMs: number } | { status: "failed"; durationMs: number; error: unknown };
+
+/** An operation whose intent is in the log. It ends by one call of `run` or of `finish`. */
+export interface Recorded {
+  /** The id of the intent's row. */
+  readonly intent: number;
+  /**
+   * Runs the action and writes its outcome. Returns what the action returns.
+   * Throws what the action throws; `UserError` when the outcome cannot be
+   * written, which then names both.
+   */
+  run<T>(action: () => Promise<T>): Promise<T>;
+  /** Writes the outcome of an action run elsewhere, or not at all. Throws `UserError` when it cannot. */
+  finish(outcome: Outcome): void;
+}
+
+/**
+ * Changes something on record: an intent row (`status: "started"`) before, an
+ * outcome row (`status: "ok"` or `"failed"`, `intent`, `durationMs`, `error`)
+ * after, so that a crash in between leaves the intent as evidence.
+ *
+ * Takes the entry (no secrets in it), who acts, and the change. Returns what the
+ * action returns. Throws `UserError` when the intent cannot be written, and
+ * then the action is not run; else see `Recorded.run`.
+ */
+export async function record<T>(log: AuditLog, entry: AuditEntry, actor: Actor, action: () => Promise<T>): Promise<T> {
+  const [recorded] = recordAll(log, [entry], actor);
+  return recorded!.run(action);
+}
+
+/**
+ * Like `record` for several operations: their intents are written in one
+ * transaction, each outcome by itself.
+ *
+ * Returns one `Recorded` per entry, in order. Throws `UserError` when the
+ * intents cannot be written; then none is, and nothing may be run.
+ */
+export function recordAll(log: AuditLog, entries: readonly AuditEntry[], actor: Actor): Recorded[] {
+  const intents = entries.map((entry) => ({
+    ...entry,
+    metadata: { ...entry.metadata, status: "started", actor: { ...actor } },
+  }));
+  let ids: number[];
+  try {
+    ids = log.append(...intents);
+  } catch (cause) {
+    const names = entries.map((entry) => `${entry.operation} on ${entry.target}`).join(", ");
+    const message = `Nothing was done, because it could not be recorded: ${names}`;
+    throw notRecorded(message, "", cause);
+  }
+  return entries.map((entry, index) => startedOperation(log, entry, ids[index]!));
+}
+
+function startedOperation(log: AuditLog, entry: AuditEntry, intent: number): Recorded {
+  const { operation, target } = entry;
+  const finish = (outcome: Outcome) => {
+    try {
+      log.append({ operation, target, metadata: outcomeMetadata(intent, outcome) });
+    } catch (cause) {
+      const ok = outcome.status === "ok";
+      const ended = ok ? "was done" : `failed (${describeError(outcome.error)})`;
+      const message = `${operation} on ${target} ${ended}, but this could not be recorded`;
+      const hint = `Row ${intent} of \`op-dbus audit log\` stays without an outcome.`;
+      throw notRecorded(message, hint, cause, ok ? cause : outcome.error);
+    }
+  };
+  return {
+    intent,
+    finish,
+    async run(action) {
+      const startedAt = performance.now();
+      const elapsedMs = () => Math.round(performance.now() - startedAt);
+      let result;
+      try {
+        result = await action();
+      } catch (error) {
+        finish({ status: "failed", durationMs: elapsedMs(), error });
+        throw error;
+      }
+      finish({ status: "ok", durationMs: elapsedMs() });
+      return result;
+    },
+  };
+}
+
+function outcomeMetadata(intent: number, outcome: Outcome): JsonObject {
+  const { status, durationMs } = outcome;
+  if (status === "ok") return { status, intent, durationMs };
+  return { status, intent, durationMs, error: describeError(outcome.error) };
+}
+
+function describeError(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const interrupted = error.name === "AbortError" || error.name === "Interrupted";
+  return interrupted ? "interrupted" : error.message;
+}
+
+/** Adds why the log could not be written, and what mends that, to a message. */
+function notRecorded(message: string, hint: string, reason: unknown, cause = reason): UserError {
+  const known = reason instanceof UserError ? reason : undefined;
+  return new UserError(`${message}. ${describeError(reason)}`, {
+    hint: [hint, known?.hint ?? ""].filter((part) => part !== "").join(" "),
+    ...(known && { exitCode: known.exitCode }),
+    cause,
+  });
+}

@@ -1,0 +1,82 @@
+import { UserError } from "../host/errors.ts";
+import type { Json } from "../audit/rows.ts";
+import { type CommonOptions, requireRoot, runCommand, withAuditLog } from "./session.ts";
+import { positiveInteger } from "./numbers.ts";
+
+const VERIFICATION_FAILED = 5;
+
+interface LogOptions extends CommonOptions {
+  readonly lines: string;
+  readonly operation?: string;
+  readonly target?: string;
+}
+
+/** `op-dbus audit log` */
+export async function log(options: LogOptions): Promise<void> {
+  await runCommand(options, async ({ out, json }) => {
+    requireRoot();
+    const { operation, target } = options;
+    const limit = positiveInteger("--lines", options.lines);
+    const rows = await withAuditLog(async (audit) =>
+      audit.recent({
+        limit,
+        ...(operation === undefined ? {} : { operation }),
+        ...(target === undefined ? {} : { target }),
+      }),
+    );
+    if (json) return out.json({ schema: 1, rows });
+    out.table(
+      ["ID", "TIME (UTC)", "OPERATION", "TARGET", "STATUS", "BY", "HASH"],
+      rows.map((row) => [
+        String(row.id),
+        new Date(row.timestamp * 1000).toISOString().slice(0, 19).replace("T", " "),
+        row.operation,
+        row.target,
+        statusOf(row.metadata),
+        actorOf(row.metadata),
+        row.currentHash.slice(0, 12),
+      ]),
+    );
+  });
+}
+
+function statusOf(metadata: Json): string {
+  const { status, durationMs, intent } = fields(metadata);
+  if (typeof status !== "string") return "";
+  const length = typeof durationMs === "number" ? `, ${durationMs} ms` : "";
+  return `${status}${typeof intent === "number" ? ` (${intent})` : ""}${length}`;
+}
+
+function actorOf(metadata: Json): string {
+  const { user, sudoUser } = fields(fields(metadata)["actor"] ?? null);
+  return typeof sudoUser === "string" ? `${sudoUser} (sudo)` : typeof user === "string" ? user : "";
+}
+
+function fields(value: Json): Record<string, Json | undefined> {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? value : {};
+}
+
+/** `op-dbus audit verify`: exit code 5 when a row is not what it was. */
+export async function verify(options: CommonOptions): Promise<void> {
+  await runCommand(options, async ({ out, json }) => {
+    requireRoot();
+    const { verdict, unfinished } = await withAuditLog(async (audit) => ({
+      verdict: audit.verify(),
+      unfinished: audit.unfinished(),
+    }));
+    if (json) out.json({ schema: 1, ...verdict, unfinished: unfinished.map(({ id }) => id) });
+    if (!verdict.ok) {
+      throw new UserError(
+        `The audit log was tampered with or damaged: row ${verdict.firstBad.id}: ${verdict.firstBad.what}`,
+        {
+          hint: "op-dbus audit log   # and compare with a copy kept elsewhere",
+          exitCode: VERIFICATION_FAILED,
+        },
+      );
+    }
+    if (json) return;
+    out.print(`${verdict.rows} rows, every hash fits the one before; head ${verdict.head}`);
+    for (const { id, operation, target } of unfinished)
+      out.print(`unfinished: row ${id}, ${operation} on ${target}: begun, and no outcome was written`);
+  });
+}

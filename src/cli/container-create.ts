@@ -1,0 +1,149 @@
+import { isIP } from "node:net";
+import { loadSettings } from "../config/load-settings.ts";
+import { checkContainerName, checkTemplateName, type ContainerNetwork, NETWORKS } from "../config/names.ts";
+import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
+import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.ts";
+import type { ContainerRecord } from "../containers/record.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host } from "../host/host.ts";
+import { positiveInteger } from "./numbers.ts";
+import { type CommonOptions, recorded, recordedEach, requireRoot, runCommand, type Session } from "./session.ts";
+
+interface CreateOptions extends CommonOptions {
+  readonly template?: string;
+  readonly templateVersion?: string;
+  readonly network?: ContainerNetwork;
+  readonly cores?: string;
+  readonly memory?: string;
+  readonly swap?: string;
+  readonly ip?: string;
+  readonly sshKey?: string[];
+  readonly onboot?: boolean;
+  readonly start?: boolean;
+  readonly wait?: boolean;
+}
+
+/** `op-dbus container create` */
+export async function create(names: readonly string[], options: CreateOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    for (const name of names) checkContainerName(name);
+    const twice = names.find((name, index) => names.indexOf(name) !== index);
+    if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: 2 });
+    const { host, out, json } = session;
+    const request = await readRequest(session, options);
+    const prepared = await prepareCreate(host, request);
+    for (const name of names) await refuseTaken(host, name);
+    const details = { template: request.template, version: prepared.version, network: request.network };
+    const records = await recordedEach(
+      session,
+      names.map((name) => ({ operation: "container_create", target: name, metadata: details })),
+      async (index) => {
+        const started = performance.now();
+        const record = await createContainer(host, names[index] ?? "", prepared);
+        if (!json)
+          out.print(
+            `${record.name}: created from ${record.template} ${record.templateVersion} in ${Math.round(performance.now() - started)} ms`,
+          );
+        return record;
+      },
+    );
+    if (records.length > 0) sayLimits(session, request, prepared.limitsNotInForce);
+    for (const name of names) await finish(session, name, options);
+    if (json) out.json({ schema: 1, containers: records satisfies ContainerRecord[] });
+  });
+}
+
+function sayLimits({ out }: Session, request: ContainerRequest, notInForce: readonly string[]): void {
+  if (request.network === "socket") {
+    out.report({
+      kind: "warn",
+      text: "the network socket is recorded and not there yet: for now the container has loopback only",
+    });
+  }
+  if (request.ip !== undefined)
+    out.report({ kind: "warn", text: `the address ${request.ip} is recorded and takes effect when there is a bridge` });
+  if (notInForce.length > 0) {
+    out.report({
+      kind: "warn",
+      text: `not in force on this host, which lacks the cgroup controllers: ${notInForce.join(", ")}`,
+    });
+  }
+}
+
+async function finish(session: Session, name: string, options: CreateOptions): Promise<void> {
+  const { host, out, json } = session;
+  if (options.onboot)
+    await recorded(session, "container_onboot", name, { onboot: true }, () => setOnboot(host, name, true));
+  if (!options.start && !options.wait) return;
+  await recorded(session, "container_start", name, {}, () => startContainer(host, name));
+  const state = options.wait ? await waitForBoot(host, name) : "started";
+  if (!json) out.print(`${name}: ${state}`);
+}
+
+async function readRequest(session: Session, options: CreateOptions): Promise<ContainerRequest> {
+  const { host } = session;
+  const { container } = await loadSettings(host);
+  const { defaults } = container;
+  return {
+    template: checkTemplateName(options.template ?? defaults.template),
+    ...(options.templateVersion === undefined ? {} : { templateVersion: options.templateVersion }),
+    network: options.network ?? defaults.network ?? (await askNetwork(session)),
+    cores: options.cores === undefined ? defaults.cores : positiveInteger("--cores", options.cores, 1, 1024),
+    memoryMiB: options.memory === undefined ? defaults.memory_mib : positiveInteger("--memory", options.memory, 16),
+    swapMiB: options.swap === undefined ? defaults.swap_mib : positiveInteger("--swap", options.swap, 0),
+    ...(options.ip === undefined ? {} : { ip: checkAddress(options.ip) }),
+    sshKeys: await readKeys(host, options.sshKey ?? []),
+    limits: container.limits,
+  };
+}
+
+async function askNetwork({ out }: Session): Promise<ContainerNetwork> {
+  if (!out.interactive) {
+    throw new UserError("Which network is not said, and there is no terminal to ask on", {
+      hint: '--network socket, or [container.defaults] network = "socket" in /etc/opdbus/opdbus.toml',
+      exitCode: 2,
+    });
+  }
+  const answer = await out.ask(
+    "Which network?\n  socket  Unix sockets on this host: fast, simple\n  mesh    WireGuard mesh across hosts (Netmaker)\n  none    loopback only\n[socket] ",
+  );
+  const chosen = NETWORKS.find((network) => network === (answer || "socket"));
+  if (chosen === undefined)
+    throw new UserError(`${answer} is no network`, { hint: `one of ${NETWORKS.join(", ")}`, exitCode: 2 });
+  return chosen;
+}
+
+function checkAddress(text: string): string {
+  const [address = "", prefix = ""] = text.split("/");
+  const version = isIP(address);
+  const widest = version === 4 ? 32 : 128;
+  if (text === "dhcp" || (version !== 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= widest)) return text;
+  throw new UserError(`--ip is ${JSON.stringify(text)}`, {
+    hint: "--ip takes an address with its prefix, like 10.0.0.5/24, or dhcp",
+    exitCode: 2,
+  });
+}
+
+const PUBLIC_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
+
+async function readKeys(host: Host, sources: readonly string[]): Promise<string[]> {
+  const keys: string[] = [];
+  for (const source of sources) {
+    const text = PUBLIC_KEY.test(source) ? source : await host.readText(source);
+    const lines = (text ?? "")
+      .split("\n")
+      .map((line) => line.trim())
+      .filter((line) => line !== "" && !line.startsWith("#"));
+    if (text === undefined)
+      throw new UserError(`Unable to read the SSH key ${source}: there is no such file`, { exitCode: 2 });
+    if (lines.length === 0 || !lines.every((line) => PUBLIC_KEY.test(line))) {
+      throw new UserError(`${source} holds no public SSH key`, {
+        hint: "give the file that ends in .pub",
+        exitCode: 2,
+      });
+    }
+    keys.push(...lines);
+  }
+  return keys;
+}

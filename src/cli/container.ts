@@ -1,0 +1,199 @@
+import { checkContainerName } from "../config/names.ts";
+import { type ContainerSummary, describeContainers } from "../containers/describe.ts";
+import {
+  attachArgv,
+  destroyContainer,
+  startContainer,
+  startsOnBoot,
+  stopContainer,
+  unitOf,
+  waitForBoot,
+} from "../containers/lifecycle.ts";
+import { containerFolder, readRecord } from "../containers/record.ts";
+import { runningContainers } from "../containers/running.ts";
+import { UserError } from "../host/errors.ts";
+import { requirePool } from "../pool/pool.ts";
+import { positiveInteger } from "./numbers.ts";
+import { type CommonOptions, recorded, requireRoot, runCommand, type Session } from "./session.ts";
+
+/** `op-dbus container list` */
+export async function list(
+  options: CommonOptions & { readonly running?: boolean; readonly stopped?: boolean },
+): Promise<void> {
+  await runCommand(options, async ({ host, out, json }) => {
+    requireRoot();
+    await requirePool(host);
+    const all = await describeContainers(host);
+    const shown = all.filter(
+      ({ running }) => (options.running ? running : true) && (options.stopped ? !running : true),
+    );
+    if (json) out.json({ schema: 1, containers: shown });
+    else out.table(["NAME", "STATE", "NETWORK", "TEMPLATE", "CORES", "MEMORY"], shown.map(toRow));
+    for (const container of shown) if ("broken" in container) out.report({ kind: "warn", text: container.broken });
+  });
+}
+
+function toRow(container: ContainerSummary): string[] {
+  const state = container.running ? "running" : "stopped";
+  if ("broken" in container) return [container.name, `${state}, broken`, "?", "?", "?", "?"];
+  const { network, template, cores, memoryMiB } = container.record;
+  return [container.name, state, network, template, String(cores), `${memoryMiB} MiB`];
+}
+
+/** `op-dbus container show` */
+export async function show(name: string, options: CommonOptions): Promise<void> {
+  await runCommand(options, async ({ host, out, json }) => {
+    requireRoot();
+    await requirePool(host);
+    const record = await readRecord(host, checkContainerName(name));
+    const facts = {
+      ...record,
+      running: (await runningContainers(host)).has(name),
+      onboot: await startsOnBoot(host, name),
+      unit: unitOf(name),
+      rootfs: `${containerFolder(name)}/rootfs`,
+    };
+    if (json) return out.json(facts);
+    for (const [key, value] of Object.entries(facts)) {
+      const text = Array.isArray(value) ? value.join(", ") || "none" : String(value);
+      if (key !== "schema") out.print(`${key.padEnd(16)}  ${text}`);
+    }
+  });
+}
+
+/** Runs a change on each of several containers, on record, and says how it went. */
+async function forEach(
+  session: Session,
+  names: readonly string[],
+  operation: string,
+  change: (name: string) => Promise<string>,
+): Promise<void> {
+  const { host, out, json } = session;
+  requireRoot();
+  for (const name of names) checkContainerName(name);
+  await requirePool(host);
+  const results: { name: string; result: string }[] = [];
+  for (const name of names) {
+    const result = await recorded(session, operation, name, {}, () => change(name));
+    results.push({ name, result });
+    if (!json) out.print(`${name}: ${result}`);
+  }
+  if (json) out.json({ schema: 1, containers: results });
+}
+
+/** `op-dbus container start` */
+export async function start(
+  names: readonly string[],
+  options: CommonOptions & { readonly wait?: boolean },
+): Promise<void> {
+  await runCommand(options, async (session) => {
+    const { host } = session;
+    await forEach(session, names, "container_start", async (name) => {
+      const changed = await startContainer(host, name);
+      if (options.wait) return waitForBoot(host, name);
+      return changed ? "started" : "was running already";
+    });
+  });
+}
+
+interface StopOptions extends CommonOptions {
+  readonly force?: boolean;
+  readonly timeout: string;
+}
+
+/** `op-dbus container stop` */
+export async function stop(names: readonly string[], options: StopOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    const timeoutSeconds = positiveInteger("--timeout", options.timeout, 1, 3600);
+    await forEach(session, names, "container_stop", async (name) => {
+      await readRecord(session.host, name);
+      const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
+      return changed ? "stopped" : "was stopped already";
+    });
+  });
+}
+
+/** `op-dbus container restart` */
+export async function restart(
+  names: readonly string[],
+  options: StopOptions & { readonly wait?: boolean },
+): Promise<void> {
+  await runCommand(options, async (session) => {
+    const timeoutSeconds = positiveInteger("--timeout", options.timeout, 1, 3600);
+    await forEach(session, names, "container_restart", async (name) => {
+      await readRecord(session.host, name);
+      await stopContainer(session.host, name, { timeoutSeconds });
+      await startContainer(session.host, name);
+      return options.wait ? waitForBoot(session.host, name) : "restarted";
+    });
+  });
+}
+
+async function requireRunning({ host }: Session, name: string): Promise<void> {
+  requireRoot();
+  await requirePool(host);
+  await readRecord(host, checkContainerName(name));
+  if ((await runningContainers(host)).has(name)) return;
+  throw new UserError(`${name} is not running`, { hint: `op-dbus container start ${name}` });
+}
+
+/** `op-dbus container exec`: the exit code is that of the command. */
+export async function exec(name: string, command: readonly string[], options: CommonOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    await requireRunning(session, name);
+    const words = command[0] === "--" ? command.slice(1) : command;
+    process.exitCode = await session.host.interactive(attachArgv(name, words));
+  });
+}
+
+/** `op-dbus container console` */
+export async function openConsole(name: string, options: CommonOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    await requireRunning(session, name);
+    process.exitCode = await session.host.interactive(["lxc-console", "--name", name]);
+  });
+}
+
+interface LogsOptions extends CommonOptions {
+  readonly follow?: boolean;
+  readonly lines: string;
+}
+
+/** `op-dbus container logs`: the guest's journal while it runs, else what its unit said. */
+export async function logs(name: string, options: LogsOptions): Promise<void> {
+  await runCommand(options, async ({ host }) => {
+    requireRoot();
+    await requirePool(host);
+    await readRecord(host, checkContainerName(name));
+    const lines = String(positiveInteger("--lines", options.lines));
+    const journal = ["journalctl", "--no-pager", `--lines=${lines}`, ...(options.follow ? ["--follow"] : [])] as const;
+    const running = (await runningContainers(host)).has(name);
+    process.exitCode = await host.interactive(
+      running ? attachArgv(name, journal) : [...journal, "--unit", unitOf(name)],
+    );
+  });
+}
+
+/** `op-dbus container destroy` */
+export async function destroy(
+  names: readonly string[],
+  options: CommonOptions & { readonly force?: boolean; readonly yes?: boolean },
+): Promise<void> {
+  await runCommand(options, async (session) => {
+    const { host, out } = session;
+    if (!options.yes && !options.force) {
+      if (!out.interactive) {
+        throw new UserError("There is no terminal to ask on, and --yes was not given", {
+          hint: `op-dbus container destroy ${names.join(" ")} --yes`,
+          exitCode: 2,
+        });
+      }
+      const answer = await out.ask(`Remove ${names.join(", ")} and all data for good? [y/N] `);
+      if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
+    }
+    await forEach(session, names, "container_destroy", async (name) => {
+      await destroyContainer(host, name, options.force ?? false);
+      return "destroyed";
+    });
+  });
+}

@@ -1,0 +1,186 @@
+import { sizeBytes } from "../config/settings.ts";
+import { loadSettings } from "../config/load-settings.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host } from "../host/host.ts";
+import { installSteps } from "../install/install-steps.ts";
+import { installRecorder } from "../install/journal.ts";
+import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
+import type { Step } from "../install/step.ts";
+import { readMarker } from "../install/steps/marker.ts";
+import { RUNTIME, SETTINGS } from "../pool/layout.ts";
+import { findPool, type PoolRequest } from "../pool/pool.ts";
+import { type CommonOptions, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
+
+interface InstallOptions extends CommonOptions {
+  readonly dryRun?: boolean;
+  readonly exitCode?: boolean;
+  readonly yes?: boolean;
+  readonly config?: string;
+  readonly only?: string[];
+  readonly skip?: string[];
+  readonly poolSize?: string;
+  readonly poolDevice?: string;
+  readonly confirmFormat?: string;
+}
+
+const CHANGES_PENDING = 4;
+
+/** `opdbus-pve install` */
+export async function install(options: InstallOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    if ((await session.host.stat("/etc/NIXOS")) !== undefined) return guideNixos(session);
+    if (options.dryRun) return dryRun(session, await chooseSteps(session, options), options.exitCode ?? false);
+    const release = await session.host.lock(
+      `${RUNTIME}/install.lock`,
+      `opdbus-pve install, process ${process.pid}, since ${new Date().toISOString()}`,
+    );
+    try {
+      await run(session, options);
+    } finally {
+      await release();
+    }
+  });
+}
+
+async function run(session: Session, options: InstallOptions): Promise<void> {
+  const { host, out } = session;
+  const steps = await chooseSteps(session, options);
+  const upgrade = await readMarker(host);
+  if (upgrade)
+    out.report({
+      kind: "say",
+      text: `This node was installed with version ${upgrade.version} on ${upgrade.installed_at}`,
+    });
+  const plan = await planSteps(steps, host);
+  refuseBlocked(plan);
+  const pending = plan.filter(({ finding }) => finding.state === "change");
+  if (pending.length > 0) {
+    if (!session.json) showPlan(session, plan, "report");
+    await confirm(session, options.yes ?? false);
+  }
+  const outcomes =
+    pending.length === 0
+      ? plan.map(unchanged)
+      : await applySteps(steps, host, out.report, installRecorder(host, currentActor(host)));
+  showOutcomes(session, outcomes, steps);
+}
+
+async function chooseSteps({ host, out }: Session, options: InstallOptions): Promise<readonly Step[]> {
+  const settings = await loadSettings(host, options.config);
+  const steps = installSteps(settings, await poolRequest(host, out, options, settings.pool));
+  const ids = steps.map(({ id }) => id);
+  const unknown = [...(options.only ?? []), ...(options.skip ?? [])].filter((id) => !ids.includes(id));
+  if (unknown.length > 0) {
+    throw new UserError(`There is no step ${unknown.join(", ")}`, {
+      hint: `the steps are ${ids.join(", ")}`,
+      exitCode: 2,
+    });
+  }
+  return steps.filter(({ id }) => (options.only?.includes(id) ?? true) && !options.skip?.includes(id));
+}
+
+async function poolRequest(
+  host: Host,
+  out: Session["out"],
+  options: InstallOptions,
+  settings: { size?: string | undefined; device?: string | undefined },
+): Promise<PoolRequest> {
+  if (options.poolSize !== undefined && options.poolDevice !== undefined) {
+    throw new UserError("A pool is in a file or on a device, not both", {
+      hint: "--pool-size or --pool-device",
+      exitCode: 2,
+    });
+  }
+  if (options.poolSize !== undefined && !/^[1-9]\d*[MGT]$/.test(options.poolSize)) {
+    throw new UserError(`${options.poolSize} is no size`, {
+      hint: "--pool-size 20G   # a number followed by M, G or T",
+      exitCode: 2,
+    });
+  }
+  const chosen = options.poolSize !== undefined || options.poolDevice !== undefined;
+  const size = options.poolSize ?? (chosen ? undefined : settings.size);
+  const device = options.poolDevice ?? (chosen ? undefined : settings.device);
+  const request: PoolRequest = {
+    ...(size === undefined ? {} : { sizeBytes: sizeBytes(size) }),
+    ...(device === undefined ? {} : { device }),
+    ...(options.confirmFormat === undefined ? {} : { confirmFormat: options.confirmFormat }),
+  };
+  if (!out.interactive || options.dryRun) return request;
+  const pool = await findPool(host, request);
+  if (pool.state !== "blocked" || pool.confirm === undefined) return request;
+  const typed = await out.ask(`${pool.confirm} is empty and will be formatted. Type its name to confirm: `);
+  return { ...request, confirmFormat: typed };
+}
+
+async function confirm({ out }: Session, yes: boolean): Promise<void> {
+  if (yes) return;
+  if (!out.interactive) {
+    throw new UserError("There is no terminal to ask on, and --yes was not given; nothing was changed", {
+      hint: "opdbus-pve install --yes",
+      exitCode: 2,
+    });
+  }
+  const answer = await out.ask("Go on? [y/N] ");
+  if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was changed", { exitCode: 1 });
+}
+
+async function dryRun(session: Session, steps: readonly Step[], exitCode: boolean): Promise<void> {
+  const plan = await planSteps(steps, session.host);
+  if (session.json) {
+    session.out.json({
+      schema: 1,
+      steps: plan.map(({ step, finding }) => ({ id: step.id, title: step.title, ...finding, not_yet: step.notYet })),
+    });
+  } else showPlan(session, plan, "print");
+  refuseBlocked(plan);
+  if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = CHANGES_PENDING;
+}
+
+function showPlan({ out }: Session, plan: readonly Planned[], where: "print" | "report"): void {
+  const write = (text: string) => (where === "print" ? out.print(text) : out.report({ kind: "say", text }));
+  for (const { step, finding } of plan) {
+    const state = { ok: "already so", change: "", blocked: "blocked", later: "not yet" }[finding.state];
+    write(`${step.title} (${step.id})${state === "" ? "" : `: ${state}`}`);
+    if (finding.state === "change") for (const change of finding.changes) write(`  + ${change}`);
+    if (finding.state === "blocked") write(`  ! ${finding.reason}`);
+    for (const missing of step.notYet) write(`  - not yet: ${missing}`);
+  }
+}
+
+function unchanged({ step, finding }: Planned): StepOutcome {
+  return { id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] };
+}
+
+function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], steps: readonly Step[]): void {
+  const changed = outcomes.some(({ outcome }) => outcome === "changed");
+  if (json) return out.json({ schema: 1, changed, steps: outcomes });
+  const words = { changed: "changed", already: "already so", later: "not yet" };
+  out.table(
+    ["STEP", "", ""],
+    outcomes.map(({ id, outcome }) => [id, words[outcome], steps.find((step) => step.id === id)?.title ?? ""]),
+  );
+  out.print(changed ? "This host is an operation-dbus node now." : "Nothing to do: everything is as it should be.");
+}
+
+/** The specification's way on NixOS: mark it, show the declarative way, touch nothing else. */
+async function guideNixos({ host, out, json }: Session): Promise<void> {
+  await host.makeDirectory(SETTINGS, { mode: 0o755 });
+  await host.writeText(`${SETTINGS}/deployment-type`, "nixos\n");
+  const configuration = `{
+  imports = [ ./operation-dbus/nixos/modules/operation-dbus.nix ];
+
+  services.operation-dbus = {
+    enable = true;
+    btrfs.enable = true;
+  };
+}`;
+  if (json) return out.json({ schema: 1, deployment_type: "nixos", configuration });
+  out.print(`This is NixOS, which is configured by declaration; nothing was installed.
+Add to /etc/nixos/configuration.nix:
+
+${configuration}
+
+then run: sudo nixos-rebuild switch
+(The module is not part of this version yet.)`);
+}

@@ -1,0 +1,155 @@
+import { loadSettings } from "../config/load-settings.ts";
+import { describeContainers } from "../containers/describe.ts";
+import { UserError } from "../host/errors.ts";
+import { installSteps } from "../install/install-steps.ts";
+import { planSteps } from "../install/run-steps.ts";
+import { readMarker } from "../install/steps/marker.ts";
+import { queryState, saveState } from "../plugins/state.ts";
+import { requirePool } from "../pool/pool.ts";
+import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
+import { currentVersion, listTemplates, listVersions } from "../templates/manifest.ts";
+import { VERSION } from "../version.ts";
+import { humanBytes } from "./renderer.ts";
+import { type CommonOptions, requireRoot, runCommand, type Session } from "./session.ts";
+
+/** `op-dbus status` */
+export async function status(options: CommonOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    const installed = await readMarker(host);
+    const pool = await poolUsage(host);
+    const subvolumes = pool === undefined ? [] : await subvolumeUsage(host);
+    const templates = await describeTemplates(session);
+    const containers = await describeContainers(host);
+    if (json) {
+      return out.json({
+        schema: 1,
+        version: VERSION,
+        installed: installed ?? null,
+        pool: pool ?? null,
+        subvolumes,
+        templates,
+        containers,
+      });
+    }
+    out.print(
+      `opdbus-pve ${VERSION} on ${host.name}: ${installed ? `installed ${installed.installed_at}` : "not installed"}`,
+    );
+    if (pool === undefined) return out.print("pool: none (opdbus-pve install makes it)");
+    const used = pool.totalBytes - pool.freeBytes;
+    out.print(
+      `pool: ${pool.path}, ${pool.kind}, ${humanBytes(used)} of ${humanBytes(pool.totalBytes)} used, compressed with zstd:${pool.levelInForce} (one level for all)`,
+    );
+    out.print("");
+    out.table(
+      ["SUBVOLUME", "SIZE", "ON DISK", "RATIO", "ASKED", "PURPOSE"],
+      subvolumes.map(({ name, sizeBytes, usedBytes, wantedLevel, purpose }) => [
+        name,
+        sizeBytes === undefined ? "?" : humanBytes(sizeBytes),
+        usedBytes === undefined ? "?" : humanBytes(usedBytes),
+        sizeBytes && usedBytes !== undefined ? `${Math.round((usedBytes / sizeBytes) * 100)} %` : "-",
+        `zstd:${wantedLevel}`,
+        purpose,
+      ]),
+    );
+    if (subvolumes.some(({ sizeBytes }) => sizeBytes === undefined)) {
+      out.report({ kind: "warn", text: "sizes were not measured; compsize does it: apt-get install btrfs-compsize" });
+    }
+    out.print("");
+    out.print(`templates: ${templates.map(({ name, version }) => `${name} ${version}`).join(", ") || "none"}`);
+    const running = containers.filter((container) => container.running).length;
+    out.print(`containers: ${containers.length}, ${running} running`);
+  });
+}
+
+async function describeTemplates({ host }: Session) {
+  const found = [];
+  for (const name of await listTemplates(host)) {
+    found.push({ name, version: await currentVersion(host, name), versions: (await listVersions(host, name)).length });
+  }
+  return found;
+}
+
+/** `op-dbus doctor`: every step's check and what else can be wrong; exit code 4 when something is to be done. */
+export async function doctor(options: CommonOptions & { readonly config?: string }): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    const settings = await loadSettings(host, options.config);
+    const { device } = settings.pool;
+    const steps = installSteps(settings, device === undefined ? {} : { device });
+    const plan = await planSteps(steps, host);
+    const findings = [
+      ...plan.map(({ step, finding }) => ({
+        code: step.id,
+        state: finding.state,
+        what:
+          finding.state === "change"
+            ? finding.changes.join("; ")
+            : finding.state === "blocked"
+              ? finding.reason
+              : step.title,
+        mend: finding.state === "change" ? "opdbus-pve install" : finding.state === "blocked" ? finding.hint : null,
+      })),
+      ...(await containerFindings(session)),
+      ...(await dropInFindings(session)),
+    ];
+    if (json) out.json({ schema: 1, findings });
+    else {
+      const words: Record<string, string> = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD" };
+      for (const { code, state, what, mend } of findings) {
+        out.print(`${(words[state] ?? state).padEnd(8)}${code}: ${what}`);
+        if (mend) out.print(`${" ".repeat(8)}→ ${mend.split("\n").join("\n          ")}`);
+      }
+    }
+    if (findings.some(({ state }) => state === "change" || state === "blocked")) process.exitCode = 4;
+  });
+}
+
+async function containerFindings({ host }: Session) {
+  const broken = (await describeContainers(host)).flatMap((container) => ("broken" in container ? [container] : []));
+  return broken.map(({ name, broken: what }) => ({
+    code: "container",
+    state: "blocked",
+    what,
+    mend: `op-dbus container show ${name}`,
+  }));
+}
+
+/** Files that older installers of this kind left behind, and that loosen every container of the node. */
+async function dropInFindings({ host }: Session) {
+  const folder = "/usr/share/lxc/config/common.conf.d";
+  const found = [];
+  for (const name of (await host.list(folder)) ?? []) {
+    const text = (await host.readText(`${folder}/${name}`)) ?? "";
+    const loosens =
+      /^\s*(lxc\.apparmor\.profile\s*=\s*unconfined|lxc\.cgroup2?\.devices\.allow\s*=\s*a|lxc\.cap\.drop\s*=\s*)\s*$/m.exec(
+        text,
+      )?.[1];
+    if (loosens === undefined) continue;
+    found.push({
+      code: "drop-in",
+      state: "blocked",
+      what: `${folder}/${name} has "${loosens.trim()}", which takes protection from every container of this node`,
+      mend: `rm ${folder}/${name}   # after a look at who needs it`,
+    });
+  }
+  return found;
+}
+
+/** `op-dbus query` */
+export async function query(options: CommonOptions & { readonly save?: boolean }): Promise<void> {
+  await runCommand(options, async ({ host, out }) => {
+    requireRoot();
+    if (!options.save) {
+      const state = await queryState(host);
+      out.json(state);
+      if ("errors" in state)
+        throw new UserError(`These parts could not be read: ${Object.keys(state.errors).join(", ")}`);
+      return;
+    }
+    await requirePool(host);
+    await saveState(host);
+  });
+}

@@ -1,0 +1,148 @@
+import { Command, CommanderError, Option } from "commander";
+import { NETWORKS } from "../config/names.ts";
+import { VERSION } from "../version.ts";
+
+const USAGE_ERROR = 2;
+
+/**
+ * Reads the command line and runs what it asks for. The modules of a command
+ * are loaded when it runs.
+ */
+export async function runProgram(args: readonly string[]): Promise<void> {
+  const program = new Command(process.env["OPDBUS_COMMAND"] ?? "op-dbus");
+  program
+    .description("Turns a Proxmox VE node or a Debian host into an operation-dbus node")
+    .version(VERSION, "-V, --version")
+    .enablePositionalOptions()
+    .showHelpAfterError("(--help shows what is possible)")
+    .exitOverride();
+  addInstall(program);
+  addNode(program);
+  addTemplate(program);
+  addContainer(program);
+  addAudit(program);
+  try {
+    await program.parseAsync([...args], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? 0 : USAGE_ERROR;
+  }
+}
+
+/** A command with the options that all take. */
+function add(parent: Command, nameAndArguments: string, description: string): Command {
+  return parent
+    .command(nameAndArguments)
+    .description(description)
+    .option("--json", "print the result as JSON")
+    .option("-q, --quiet", "say only what is wrong")
+    .option("--no-color", "no colours");
+}
+
+const repeated = (value: string, before: string[] = []) => [...before, value];
+const list = (value: string, before: string[] = []) => [...before, ...value.split(",")];
+
+function addInstall(program: Command): void {
+  add(program, "install", "bring this host to an installed node; safe to run again")
+    .option("--dry-run", "show what would be changed, and change nothing")
+    .option("--exit-code", "with --dry-run: exit with 4 when something would be changed")
+    .option("-y, --yes", "do not ask")
+    .option("--config <file>", "settings in place of /etc/opdbus/opdbus.toml")
+    .option("--only <step>", "only these steps (repeat, or separate by commas)", list)
+    .option("--skip <step>", "all but these steps", list)
+    .option("--pool-size <size>", "put the pool into a file of this size, such as 20G")
+    .option("--pool-device <device>", "put the pool on this device")
+    .option("--confirm-format <device>", "the device's name once more: format it if it is empty")
+    .action(async (options) => (await import("./install.ts")).install(options));
+}
+
+function addNode(program: Command): void {
+  add(program, "status", "what this node has: pool, templates, containers").action(async (options) =>
+    (await import("./node.ts")).status(options),
+  );
+  add(program, "doctor", "check everything, change nothing")
+    .option("--config <file>", "settings in place of /etc/opdbus/opdbus.toml")
+    .action(async (options) => (await import("./node.ts")).doctor(options));
+  add(program, "query", "the state of this node as one JSON document")
+    .option("--save", "write it to @state/current-state.json instead")
+    .action(async (options) => (await import("./node.ts")).query(options));
+}
+
+function addTemplate(program: Command): void {
+  const template = program.command("template").description("container templates");
+  add(template, "build <name>", "build a new version and make it the current one")
+    .option("--suite <suite>", "one of the definition's suites")
+    .action(async (name, options) => (await import("./template.ts")).build(name, options));
+  add(template, "list", "all templates and definitions").action(async (options) =>
+    (await import("./template.ts")).list(options),
+  );
+  add(template, "show <name>", "versions and content of a template")
+    .option("--packages", "with all packages")
+    .action(async (name, options) => (await import("./template.ts")).show(name, options));
+  add(template, "verify <name>", "compute the digest again and compare")
+    .option("--template-version <version>", "this version; the current one otherwise")
+    .action(async (name, options) => (await import("./template.ts")).verify(name, options));
+  add(template, "remove <name>", "remove a template, or one version of it")
+    .option("--template-version <version>", "only this version")
+    .option("-y, --yes", "do not ask")
+    .action(async (name, options) => (await import("./template.ts")).remove(name, options));
+}
+
+function addContainer(program: Command): void {
+  const container = program.command("container").description("containers").enablePositionalOptions();
+  add(container, "create <name...>", "make containers from a template")
+    .option("--template <template>", "the template; [container.defaults] template otherwise")
+    .option("--template-version <version>", "one version of it; the current one otherwise")
+    .addOption(new Option("--network <network>", "its network").choices(NETWORKS))
+    .option("--cores <number>", "processor cores")
+    .option("--memory <MiB>", "memory in MiB")
+    .option("--swap <MiB>", "swap in MiB")
+    .option("--ip <address>", "address such as 10.0.0.5/24, or dhcp")
+    .option("--ssh-key <file>", "public key for root, as a file or as text (repeat)", repeated)
+    .option("--onboot", "start it with the host")
+    .option("--start", "start it")
+    .option("--wait", "start it, and wait until its services run")
+    .action(async (names, options) => (await import("./container-create.ts")).create(names, options));
+  add(container, "list", "all containers")
+    .option("--running", "only those that run")
+    .option("--stopped", "only those that do not")
+    .action(async (options) => (await import("./container.ts")).list(options));
+  add(container, "show <name>", "what is known of a container").action(async (name, options) =>
+    (await import("./container.ts")).show(name, options),
+  );
+  add(container, "start <name...>", "start containers")
+    .option("--wait", "wait until their services run")
+    .action(async (names, options) => (await import("./container.ts")).start(names, options));
+  add(container, "stop <name...>", "stop containers in good order")
+    .option("--force", "pull the plug")
+    .option("--timeout <seconds>", "how long to wait for an orderly halt", "60")
+    .action(async (names, options) => (await import("./container.ts")).stop(names, options));
+  add(container, "restart <name...>", "stop and start containers")
+    .option("--wait", "wait until their services run")
+    .option("--timeout <seconds>", "how long to wait for an orderly halt", "60")
+    .action(async (names, options) => (await import("./container.ts")).restart(names, options));
+  add(container, "exec <name> <command...>", "run a command in a container, as its root")
+    .passThroughOptions()
+    .action(async (name, command, options) => (await import("./container.ts")).exec(name, command, options));
+  add(container, "console <name>", "log in on a container's terminal").action(async (name, options) =>
+    (await import("./container.ts")).openConsole(name, options),
+  );
+  add(container, "logs <name>", "the journal of a container, or why it did not start")
+    .option("-f, --follow", "go on as lines come")
+    .option("-n, --lines <number>", "the last lines", "100")
+    .action(async (name, options) => (await import("./container.ts")).logs(name, options));
+  add(container, "destroy <name...>", "remove containers and their data for good")
+    .option("--force", "also one that runs")
+    .option("-y, --yes", "do not ask")
+    .action(async (names, options) => (await import("./container.ts")).destroy(names, options));
+}
+
+function addAudit(program: Command): void {
+  const audit = program.command("audit").description("the record of all changes");
+  add(audit, "log", "the newest entries")
+    .option("-n, --lines <number>", "how many", "50")
+    .option("--operation <operation>", "only this operation")
+    .option("--target <target>", "only this target")
+    .action(async (options) => (await import("./audit.ts")).log(options));
+  add(audit, "verify", "check the hash chain").action(async (options) => (await import("./audit.ts")).verify(options));
+}

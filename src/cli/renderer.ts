@@ -1,0 +1,118 @@
+import type { UserError } from "../host/errors.ts";
+import type { Report, ReportEvent } from "../report/report.ts";
+
+export interface Renderer {
+  /** Progress and remarks, on standard error. */
+  readonly report: Report;
+  /** Whether a person can be asked. */
+  readonly interactive: boolean;
+  /** Results, on standard output. */
+  print(text: string): void;
+  /** Results as a table with a header, on standard output. */
+  table(header: readonly string[], rows: readonly (readonly string[])[]): void;
+  /** Results as one JSON document, on standard output. */
+  json(value: unknown): void;
+  /** An error that a person can act on, or one of ours with its stack; on standard error. */
+  fail(error: unknown, asJson: boolean): void;
+  /** Asks for a line on the terminal. */
+  ask(question: string): Promise<string>;
+}
+
+interface Style {
+  readonly colour: boolean;
+  readonly quiet: boolean;
+}
+
+/** The only place that prints. Colour where the terminal has it and nobody said no (no-color.org, CLICOLOR_FORCE). */
+export function createRenderer(options: { quiet: boolean; color: boolean }): Renderer {
+  const { stdin, stdout, stderr } = process;
+  const wanted = options.color && !process.env["NO_COLOR"];
+  const style: Style = {
+    colour: wanted && (stderr.isTTY || Boolean(process.env["CLICOLOR_FORCE"])),
+    quiet: options.quiet,
+  };
+  // one line that progress rewrites; anything else that is said goes above it
+  let pending = "";
+  const say = (text: string) => {
+    if (pending !== "") stderr.write("\r\u001B[K");
+    stderr.write(`${text}\n`);
+    pending = "";
+  };
+  const progress = (event: Extract<ReportEvent, { kind: "progress" }>) => {
+    const text = progressText(event);
+    if (!stderr.isTTY) return say(text);
+    pending = text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
+    stderr.write(`\r\u001B[K${pending}`);
+  };
+  return {
+    interactive: stdin.isTTY && stderr.isTTY,
+    report(event) {
+      if (event.kind === "warn") return say(paint(style, "33", `warning: ${event.text}`));
+      if (style.quiet) return;
+      if (event.kind === "progress") return progress(event);
+      say(event.text);
+    },
+    print(text) {
+      if (pending !== "") say("");
+      stdout.write(`${text}\n`);
+    },
+    table(header, rows) {
+      for (const line of layOut([header, ...rows])) this.print(line);
+    },
+    json(value) {
+      this.print(JSON.stringify(value, null, 2));
+    },
+    fail(error, asJson) {
+      const known = error instanceof Error && "exitCode" in error ? (error as UserError) : undefined;
+      if (asJson)
+        stdout.write(
+          `${JSON.stringify({ schema: 1, error: { message: messageOf(error), hint: known?.hint ?? null } }, null, 2)}\n`,
+        );
+      if (known === undefined)
+        return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
+      say(paint(style, "31", `error: ${known.message}`));
+      for (const line of known.hint?.split("\n") ?? []) say(`  ${paint(style, "1", line)}`);
+    },
+    async ask(question) {
+      const { createInterface } = await import("node:readline/promises");
+      if (pending !== "") say("");
+      const terminal = createInterface({ input: stdin, output: stderr });
+      try {
+        return (await terminal.question(question)).trim();
+      } finally {
+        terminal.close();
+      }
+    },
+  };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function progressText({ task, fraction, detail }: Extract<ReportEvent, { kind: "progress" }>): string {
+  const share = fraction === undefined ? "" : `[${String(Math.round(fraction * 100)).padStart(3)} %] `;
+  return `${share}${task}${detail === undefined ? "" : `: ${detail}`}`;
+}
+
+function paint({ colour }: Style, code: string, text: string): string {
+  return colour ? `\u001B[${code}m${text}\u001B[0m` : text;
+}
+
+function layOut(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+/** Bytes as people read them: `1.5 GiB`. */
+export function humanBytes(bytes: number): string {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  const step = Math.min(units.length - 1, bytes < 1 ? 0 : Math.floor(Math.log2(bytes) / 10));
+  const value = bytes / 1024 ** step;
+  return `${value >= 100 || step === 0 ? Math.round(value) : value.toFixed(1)} ${units[step]}`;
+}

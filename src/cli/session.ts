@@ -1,0 +1,112 @@
+import { userInfo } from "node:os";
+import type { AuditLog } from "../audit/audit-log.ts";
+import type { Actor, Recorded } from "../audit/record.ts";
+import type { AuditEntry, JsonObject } from "../audit/rows.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host } from "../host/host.ts";
+import { localHost } from "../host/local-host.ts";
+import { AUDIT_DATABASE } from "../pool/layout.ts";
+import { createRenderer, type Renderer } from "./renderer.ts";
+
+/** Options that every command takes. */
+export interface CommonOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly color?: boolean;
+}
+
+/** What a command works with. */
+export interface Session {
+  readonly host: Host;
+  readonly out: Renderer;
+  readonly json: boolean;
+}
+
+/**
+ * Runs a command: gives it this machine and the renderer, turns Ctrl-C into
+ * an orderly end, and an error into its message and exit code.
+ */
+export async function runCommand(options: CommonOptions, command: (session: Session) => Promise<void>): Promise<void> {
+  const out = createRenderer({ quiet: options.quiet ?? false, color: options.color ?? true });
+  const json = options.json ?? false;
+  const interruption = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      out.report({ kind: "say", text: "interrupted: undoing what was begun" });
+      interruption.abort();
+    });
+  }
+  try {
+    await command({ host: localHost(interruption.signal), out, json });
+  } catch (error) {
+    out.fail(error, json);
+    process.exitCode = error instanceof UserError ? error.exitCode : 1;
+  }
+}
+
+/** @throws {UserError} with exit code 3 for anyone but root: the pool is closed to others */
+export function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new UserError("This needs root", {
+    hint: `sudo ${["op-dbus", ...process.argv.slice(2)].join(" ")}`,
+    exitCode: 3,
+  });
+}
+
+/** Who is at work, for the audit log. */
+export function currentActor(host: Host): Actor {
+  const sudoUser = process.env["SUDO_USER"];
+  return {
+    user: userInfo().username,
+    ...(sudoUser === undefined ? {} : { sudoUser }),
+    pid: process.pid,
+    node: host.name,
+  };
+}
+
+/** Opens the audit log for as long as `use` runs. */
+export async function withAuditLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
+  const { openAuditLog } = await import("../audit/audit-log.ts");
+  const log = openAuditLog(AUDIT_DATABASE);
+  try {
+    return await use(log);
+  } finally {
+    log.close();
+  }
+}
+
+/** Makes one change on record: its intent before, its outcome after. */
+export async function recorded<T>(
+  { host }: Session,
+  operation: string,
+  target: string,
+  details: JsonObject,
+  change: () => Promise<T>,
+): Promise<T> {
+  const { record } = await import("../audit/record.ts");
+  return withAuditLog((log) => record(log, { operation, target, metadata: details }, currentActor(host), change));
+}
+
+/** Makes several changes on record, one after the other; the intents are written together, before the first. */
+export async function recordedEach<T>(
+  { host }: Session,
+  entries: readonly AuditEntry[],
+  change: (index: number) => Promise<T>,
+): Promise<T[]> {
+  const { recordAll } = await import("../audit/record.ts");
+  return withAuditLog(async (log) => {
+    const started = recordAll(log, entries, currentActor(host));
+    const results: T[] = [];
+    try {
+      for (const [index, one] of started.entries()) results.push(await one.run(() => change(index)));
+    } finally {
+      // the one that failed wrote its own outcome; those behind it were not begun
+      for (const one of started.slice(results.length + 1)) neverBegun(one);
+    }
+    return results;
+  });
+}
+
+function neverBegun(one: Recorded): void {
+  one.finish({ status: "failed", durationMs: 0, error: "not begun, because an earlier one failed" });
+}

@@ -1,0 +1,143 @@
+import { UserError } from "../host/errors.ts";
+import { checkTemplateName } from "../config/names.ts";
+import { loadSettings } from "../config/load-settings.ts";
+import { requirePool } from "../pool/pool.ts";
+import { buildTemplate } from "../templates/build.ts";
+import { listDefinitions, readDefinition } from "../templates/definition.ts";
+import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
+import { pruneVersions, removeTemplate, verifyTemplate } from "../templates/versions.ts";
+import { humanBytes } from "./renderer.ts";
+import { type CommonOptions, recorded, requireRoot, runCommand } from "./session.ts";
+
+const VERIFICATION_FAILED = 5;
+
+/** `op-dbus template build` */
+export async function build(name: string, options: CommonOptions & { readonly suite?: string }): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    await requirePool(host);
+    const settings = await loadSettings(host);
+    const definition = await readDefinition(host, checkTemplateName(name));
+    const request = { ...options, mirror: settings.templates.mirror, ...sourceDateEpoch() };
+    const manifest = await recorded(session, "template_build", name, { definition: definition.digest }, async () => {
+      const built = await buildTemplate(host, definition, request, out.report);
+      await pruneVersions(host, name, settings.templates.keep);
+      return built;
+    });
+    if (json) return out.json(manifest);
+    out.print(
+      `${name} ${manifest.version}: ${manifest.suite}, ${Object.keys(manifest.packages).length} packages, ${humanBytes(manifest.bytes)}, built in ${manifest.buildSeconds} s`,
+    );
+    out.print(`digest ${manifest.digest}`);
+  });
+}
+
+function sourceDateEpoch(): { sourceDateEpoch?: number } {
+  const text = process.env["SOURCE_DATE_EPOCH"];
+  if (text === undefined || text === "") return {};
+  if (!/^\d{1,11}$/.test(text)) {
+    throw new UserError(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, which is no number of seconds`, { exitCode: 2 });
+  }
+  return { sourceDateEpoch: Number(text) };
+}
+
+/** `op-dbus template list` */
+export async function list(options: CommonOptions): Promise<void> {
+  await runCommand(options, async ({ host, out, json }) => {
+    requireRoot();
+    const built = await listTemplates(host);
+    const names = [...new Set([...built, ...(await listDefinitions(host))])].toSorted();
+    const rows = [];
+    for (const name of names) {
+      const versions = await listVersions(host, name);
+      rows.push({ name, versions, current: versions.find(({ current }) => current) });
+    }
+    if (json) return out.json({ schema: 1, templates: rows.map(({ name, versions }) => ({ name, versions })) });
+    out.table(
+      ["TEMPLATE", "CURRENT", "SUITE", "SIZE", "VERSIONS"],
+      rows.map(({ name, versions, current }) => [
+        name,
+        current?.version ?? "not built",
+        current?.manifest?.suite ?? "-",
+        current?.manifest ? humanBytes(current.manifest.bytes) : "-",
+        String(versions.length),
+      ]),
+    );
+  });
+}
+
+/** `op-dbus template show` */
+export async function show(name: string, options: CommonOptions & { readonly packages?: boolean }): Promise<void> {
+  await runCommand(options, async ({ host, out, json }) => {
+    requireRoot();
+    const version = await requireVersion(host, checkTemplateName(name));
+    const manifest = await readManifest(host, name, version);
+    const versions = await listVersions(host, name);
+    if (json) return out.json({ ...manifest, versions: versions.map((each) => each.version) });
+    const { packages, ...facts } = manifest;
+    for (const [key, value] of Object.entries(facts))
+      out.print(`${key.padEnd(16)}  ${key === "bytes" ? humanBytes(Number(value)) : String(value)}`);
+    out.print(`${"packages".padEnd(16)}  ${Object.keys(packages).length}`);
+    out.print(
+      `${"versions".padEnd(16)}  ${versions.map((each) => `${each.version}${each.current ? " (current)" : ""}`).join(", ")}`,
+    );
+    if (options.packages) out.table(["PACKAGE", "VERSION"], Object.entries(packages));
+  });
+}
+
+interface VersionOption {
+  readonly templateVersion?: string;
+}
+
+/** `op-dbus template verify`: exit code 5 when the content is not what was sealed. */
+export async function verify(name: string, options: CommonOptions & VersionOption): Promise<void> {
+  await runCommand(options, async ({ host, out, json }) => {
+    requireRoot();
+    const verdict = await verifyTemplate(host, checkTemplateName(name), options.templateVersion);
+    if (json) out.json({ schema: 1, ...verdict });
+    else if (verdict.ok) out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
+    if (verdict.ok) return;
+    const why = verdict.sealed
+      ? `its digest is ${verdict.found}, and was ${verdict.wanted}`
+      : "it is not sealed (read-only) any more";
+    throw new UserError(`The template ${name} ${verdict.version} is not what was built: ${why}`, {
+      hint: `op-dbus template build ${name}`,
+      exitCode: VERIFICATION_FAILED,
+    });
+  });
+}
+
+/** `op-dbus template remove` */
+export async function remove(
+  name: string,
+  options: CommonOptions & VersionOption & { readonly yes?: boolean },
+): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    checkTemplateName(name);
+    await requirePool(host);
+    await requireVersion(host, name, options.templateVersion);
+    if (!options.yes) {
+      if (!out.interactive)
+        throw new UserError("There is no terminal to ask on, and --yes was not given", {
+          hint: `op-dbus template remove ${name} --yes`,
+          exitCode: 2,
+        });
+      const answer = await out.ask(
+        `Remove the template ${name}${options.templateVersion ? ` ${options.templateVersion}` : " with all its versions"}? Containers made from it stay. [y/N] `,
+      );
+      if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
+    }
+    const removed = await recorded(
+      session,
+      "template_remove",
+      name,
+      { version: options.templateVersion ?? "all" },
+      () => removeTemplate(host, name, options.templateVersion),
+    );
+    if (json) return out.json({ schema: 1, name, removed });
+    out.print(`${name}: removed ${removed.join(", ")}`);
+  });
+}

@@ -1,0 +1,29 @@
+import { UserError } from "../host/errors.ts";
+
+/** The networks of the specification, and none at all. */
+export const NETWORKS = ["socket", "mesh", "none"] as const;
+export type ContainerNetwork = (typeof NETWORKS)[number];
+
+/** A template's name is a folder in @templates and part of a file name on Proxmox VE. */
+export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
+
+/** A container's name is its host name (RFC 1123 label), a folder, and an instance of lxc@.service. */
+export const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+/** @throws {UserError} with exit code 2 when the text cannot name a container */
+export function checkContainerName(text: string): string {
+  if (CONTAINER_NAME.test(text)) return text;
+  throw new UserError(`Unable to use ${JSON.stringify(text)} as a container name`, {
+    hint: "a name has 1 to 63 of a-z, 0-9 and hyphens, and neither starts nor ends with a hyphen, like web-01",
+    exitCode: 2,
+  });
+}
+
+/** @throws {UserError} with exit code 2 when the text cannot name a template */
+export function checkTemplateName(text: string): string {
+  if (TEMPLATE_NAME.test(text)) return text;
+  throw new UserError(`Unable to use ${JSON.stringify(text)} as a template name`, {
+    hint: "a name has 1 to 40 of a-z, 0-9 and hyphens, and neither starts nor ends with a hyphen, like debian-base",
+    exitCode: 2,
+  });
+}

@@ -1,0 +1,154 @@
+import { join } from "node:path";
+import type { ContainerNetwork } from "../config/names.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
+import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { CONTAINERS } from "../pool/layout.ts";
+import { requirePool } from "../pool/pool.ts";
+import { snapshotSubvolume } from "../pool/subvolumes.ts";
+import { requireVersion, versionFolder } from "../templates/manifest.ts";
+import { findIdRange } from "./id-range.ts";
+import { type HostFacts, limitsWithoutController, lxcConfig } from "./lxc-config.ts";
+import { containerFolder, type ContainerRecord, LXC_PATH } from "./record.ts";
+
+/** What a new container should be. */
+export interface ContainerRequest {
+  readonly template: string;
+  readonly templateVersion?: string;
+  readonly network: ContainerNetwork;
+  readonly ip?: string;
+  readonly cores: number;
+  readonly memoryMiB: number;
+  readonly swapMiB: number;
+  readonly sshKeys: readonly string[];
+  /** Whether a limit that this host cannot enforce is an error or only said. */
+  readonly limits: "enforce" | "best-effort";
+}
+
+/** A request that was held against this host: all that is the same for every container of a batch. */
+export interface Preparation {
+  readonly request: ContainerRequest;
+  readonly version: string;
+  readonly facts: HostFacts;
+  readonly limitsNotInForce: readonly string[];
+}
+
+/**
+ * Checks what a batch of containers needs, once.
+ * @throws {UserError} when the pool or the template is missing, the network is
+ *   not there yet, or a limit cannot be enforced
+ */
+export async function prepareCreate(host: Host, request: ContainerRequest): Promise<Preparation> {
+  await requirePool(host);
+  if (request.network === "mesh") {
+    throw new UserError("Mesh networking is not there yet: this version knows no Netmaker", {
+      hint: "--network socket or --network none",
+      exitCode: 3,
+    });
+  }
+  const version = await requireVersion(host, request.template, request.templateVersion);
+  const idRangeStart = await findIdRange(host);
+  if (idRangeStart === undefined) {
+    throw new UserError("root has no range of subordinate ids for containers", {
+      hint: "opdbus-pve install",
+      exitCode: 3,
+    });
+  }
+  const controllers = ((await host.readText("/sys/fs/cgroup/cgroup.controllers")) ?? "").trim().split(/\s+/);
+  const missing = limitsWithoutController(request, controllers);
+  if (missing.length > 0 && request.limits === "enforce") {
+    throw new UserError(`This host cannot limit ${missing.join(", ")}: its cgroup2 has no such controller`, {
+      hint: 'boot with cgroup2 for all controllers, or accept it: [container] limits = "best-effort" in /etc/opdbus/opdbus.toml',
+      exitCode: 3,
+    });
+  }
+  await sweepAbandoned(host, CONTAINERS);
+  return { request, version, facts: { idRangeStart, controllers }, limitsNotInForce: missing };
+}
+
+/** @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows */
+export async function refuseTaken(host: HostView, name: string): Promise<void> {
+  if ((await host.stat(containerFolder(name))) !== undefined) {
+    throw new UserError(`There is a container ${name} already`, { hint: `op-dbus container show ${name}` });
+  }
+  const path = join(LXC_PATH, name);
+  const found = await host.stat(path);
+  if (found === undefined || (await isStaleLink(host, name))) return;
+  throw new UserError(`LXC has a container ${name} already that is not ours (${path})`, {
+    hint: `lxc-info -n ${name}`,
+  });
+}
+
+/**
+ * Makes a container: a snapshot of the template, its record, and LXC's
+ * configuration, all under a hidden name; renaming it is the moment at which
+ * it exists. A failure leaves nothing behind.
+ */
+export async function createContainer(host: Host, name: string, prepared: Preparation): Promise<ContainerRecord> {
+  const { request, facts, version, limitsNotInForce } = prepared;
+  await refuseTaken(host, name);
+  const record: ContainerRecord = {
+    schema: 1,
+    name,
+    template: request.template,
+    templateVersion: version,
+    network: request.network,
+    ...(request.ip === undefined ? {} : { ip: request.ip }),
+    cores: request.cores,
+    memoryMiB: request.memoryMiB,
+    swapMiB: request.swapMiB,
+    limitsNotInForce,
+    createdAt: new Date().toISOString(),
+  };
+  const work = join(CONTAINERS, await claimName(host, "new", name));
+  let at = work;
+  try {
+    await host.makeDirectory(work, { mode: 0o700 });
+    await host.writeText(join(work, "container.json"), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
+    await host.writeText(join(work, "config"), lxcConfig(record, facts, request.sshKeys), { mode: 0o600 });
+    await snapshotSubvolume(host, join(versionFolder(request.template, version), "rootfs"), join(work, "rootfs"));
+    await renameToFree(host, work, name);
+    at = containerFolder(name);
+    await linkForLxc(host, name);
+  } catch (error) {
+    await discard(host, at);
+    throw error;
+  }
+  return record;
+}
+
+// rename(2) onto a folder that is not empty fails, and ours never are: two creates of one name cannot both win
+async function renameToFree(host: Host, work: string, name: string): Promise<void> {
+  try {
+    await host.rename(work, containerFolder(name));
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (!["ENOTEMPTY", "EEXIST"].includes(code)) throw error;
+    throw new UserError(`There is a container ${name} already`, {
+      hint: `op-dbus container show ${name}`,
+      cause: error,
+    });
+  }
+}
+
+/**
+ * Makes LXC's own commands find a container of ours: /var/lib/lxc/NAME is a link to its folder.
+ * @throws {UserError} when another container of LXC has the name
+ */
+export async function linkForLxc(host: Host, name: string): Promise<void> {
+  if (await isStaleLink(host, name)) return host.replaceLink(containerFolder(name), join(LXC_PATH, name));
+  try {
+    await host.makeLink(containerFolder(name), join(LXC_PATH, name));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+    throw new UserError(`LXC has a container ${name} already that is not ours (${join(LXC_PATH, name)})`, {
+      hint: `lxc-info -n ${name}`,
+      cause: error,
+    });
+  }
+}
+
+// a link to where this container was or will be: our own, left by a destroy that was cut off
+async function isStaleLink(host: HostView, name: string): Promise<boolean> {
+  return (await host.readLink(join(LXC_PATH, name))) === containerFolder(name);
+}

@@ -1,0 +1,44 @@
+import type { HostView } from "../host/host.ts";
+import { UserError } from "../host/errors.ts";
+import { join } from "node:path";
+import { containerFolder, type ContainerRecord, listContainers, readRecord } from "./record.ts";
+import { runningContainers } from "./running.ts";
+
+/** One line of a list of containers: a whole record, or why it cannot be read. */
+export type ContainerSummary =
+  | { readonly name: string; readonly running: boolean; readonly record: ContainerRecord }
+  | { readonly name: string; readonly running: boolean; readonly broken: string };
+
+/** All containers of the pool, by name; one that is broken does not hide the others. */
+export async function describeContainers(host: HostView): Promise<ContainerSummary[]> {
+  const names = await listContainers(host);
+  const alive = await runningContainers(host);
+  const found: ContainerSummary[] = [];
+  for (const name of names) {
+    const running = alive.has(name);
+    try {
+      const record = await readRecord(host, name);
+      await checkConfig(host, name);
+      found.push({ name, running, record });
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error;
+      found.push({ name, running, broken: error.message });
+    }
+  }
+  return found;
+}
+
+/** @throws {UserError} naming file and line when LXC could not read the container's configuration, or would start another root file system */
+async function checkConfig(host: HostView, name: string): Promise<void> {
+  const path = join(containerFolder(name), "config");
+  const lines = ((await host.readText(path)) ?? "").split("\n");
+  const bad = lines.findIndex((line) => !/^\s*(#.*|lxc\.[\w.]+\s*=.*)?$/.test(line));
+  const hint = `edit ${path}; man lxc.container.conf explains its lines`;
+  if (bad !== -1) throw new UserError(`${path}, line ${bad + 1} is no line of LXC's: ${lines[bad]?.trim()}`, { hint });
+  const rootfs = lines
+    .map((line) => /^\s*lxc\.rootfs\.path\s*=\s*(\S+)/.exec(line)?.[1])
+    .findLast((found) => found !== undefined);
+  if (rootfs !== `dir:${join(containerFolder(name), "rootfs")}`) {
+    throw new UserError(`${path} does not name the container's root file system but ${rootfs ?? "none"}`, { hint });
+  }
+}

@@ -1,0 +1,48 @@
+import type { HostView } from "../host/host.ts";
+
+/** A container sees 65536 users, as on any Linux system. */
+export const ID_RANGE_SIZE = 65536;
+
+// below are real users; the first range of Debian's useradd starts here
+const FIRST_SUBORDINATE_ID = 100_000;
+
+interface Range {
+  readonly owner: string;
+  readonly start: number;
+  readonly size: number;
+}
+
+/**
+ * Where the ids of root's containers begin on the host: root's own range,
+ * the same in /etc/subuid and /etc/subgid. Undefined when root has none.
+ */
+export async function findIdRange(host: HostView): Promise<number | undefined> {
+  const [users, groups] = await readRanges(host);
+  return users.find((user) => fits(user) && groups.some((group) => fits(group) && group.start === user.start))?.start;
+}
+
+function fits({ owner, size }: Range): boolean {
+  return ["root", "0"].includes(owner) && size >= ID_RANGE_SIZE;
+}
+
+/**
+ * The first id above every range in use. A range of its own keeps a local
+ * user, who may map his range, from acting as a container's root.
+ */
+export async function nextFreeId(host: HostView): Promise<number> {
+  const ends = (await readRanges(host)).flat().map((range) => range.start + range.size);
+  return Math.max(FIRST_SUBORDINATE_ID, ...ends);
+}
+
+async function readRanges(host: HostView): Promise<[users: Range[], groups: Range[]]> {
+  const read = async (path: string) => parseRanges((await host.readText(path)) ?? "");
+  return [await read("/etc/subuid"), await read("/etc/subgid")];
+}
+
+/** @see subuid(5) */
+function parseRanges(text: string): Range[] {
+  return text.split("\n").flatMap((line) => {
+    const [, owner, start, size] = /^([^:#\s]+):(\d+):(\d+)\s*$/.exec(line) ?? [];
+    return owner === undefined ? [] : [{ owner, start: Number(start), size: Number(size) }];
+  });
+}

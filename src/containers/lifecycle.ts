@@ -1,0 +1,168 @@
+import { join } from "node:path";
+import { UserError } from "../host/errors.ts";
+import type { Argv, Host, HostView } from "../host/host.ts";
+import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { CONTAINERS } from "../pool/layout.ts";
+import { requirePool } from "../pool/pool.ts";
+import { linkForLxc } from "./create.ts";
+import { containerFolder, LXC_PATH, readRecord } from "./record.ts";
+import { runningContainers } from "./running.ts";
+
+/** Containers run as instances of Debian's own unit, so that they never live or die with ours. */
+export function unitOf(name: string): string {
+  return `lxc@${name}.service`;
+}
+
+const START_DEADLINE_MS = 20_000;
+const BOOT_DEADLINE_MS = 120_000;
+const POLL_MS = 20;
+
+/**
+ * Starts a container, and returns when its init runs.
+ * @returns false when it was running already
+ * @throws {UserError} with what LXC said when it does not come up
+ */
+export async function startContainer(host: Host, name: string): Promise<boolean> {
+  await requirePool(host);
+  await readRecord(host, name);
+  if ((await runningContainers(host)).has(name)) return false;
+  if ((await host.readLink(join(LXC_PATH, name))) === undefined) await linkForLxc(host, name);
+  const since = new Date();
+  await host.run(["systemctl", "start", unitOf(name)]);
+  const started = await until(START_DEADLINE_MS, async () => {
+    const info = await host.probe(["lxc-info", "--name", name, "--state", "--no-humanize"]);
+    if (info.stdout.trim() === "RUNNING") return "running";
+    const unit = await host.probe(["systemctl", "is-active", unitOf(name)]);
+    return unit.stdout.trim() === "active" ? undefined : "ended";
+  });
+  if (started !== "running") {
+    throw new UserError(`Unable to start ${name}:\n${await unitLog(host, name, since)}`, {
+      hint: `journalctl -u ${unitOf(name)}; lxc-start -F -n ${name} -l DEBUG -o /dev/stderr`,
+    });
+  }
+  return true;
+}
+
+/**
+ * Waits until the container's systemd has started all it wants to.
+ * @returns its state: `running`, or `degraded` when units in it failed
+ * @throws {UserError} when it does not get there
+ */
+export async function waitForBoot(host: Host, name: string): Promise<string> {
+  const state = await until(BOOT_DEADLINE_MS, async () => {
+    if (!(await runningContainers(host)).has(name)) return "ended";
+    const asked = await attached(host, name, ["systemctl", "is-system-running"]);
+    return ["running", "degraded"].includes(asked) ? asked : undefined;
+  });
+  if (state === "running" || state === "degraded") return state;
+  throw new UserError(`${name} did not finish starting within ${BOOT_DEADLINE_MS / 1000} s`, {
+    hint: `op-dbus container logs ${name}`,
+  });
+}
+
+async function attached(host: Host, name: string, command: Argv): Promise<string> {
+  try {
+    return (await host.run(attachArgv(name, command))).stdout.trim();
+  } catch (error) {
+    const { result } = error as { result?: { stdout: string } };
+    if (result === undefined) throw error;
+    return result.stdout.trim();
+  }
+}
+
+/** The command that runs a command inside a container, as its root, with none of our environment. */
+export function attachArgv(name: string, command: readonly string[]): Argv {
+  return [
+    "lxc-attach",
+    "--name",
+    name,
+    "--clear-env",
+    "--set-var",
+    `TERM=${process.env["TERM"] ?? "linux"}`,
+    "--set-var",
+    "HOME=/root",
+    "--",
+    ...command,
+  ];
+}
+
+/**
+ * Stops a container: asks its init to halt, and waits for that; `force` pulls the plug.
+ * @returns false when it was not running
+ */
+export async function stopContainer(
+  host: Host,
+  name: string,
+  options: { force?: boolean; timeoutSeconds?: number } = {},
+): Promise<boolean> {
+  if (!(await runningContainers(host)).has(name)) return false;
+  const timeout = String(options.timeoutSeconds ?? 60);
+  await host.run(["lxc-stop", "--name", name, ...(options.force ? ["--kill"] : ["--timeout", timeout])]);
+  // the unit ends with its lxc-start; stopping it settles its state, whoever started the container
+  await host.run(["systemctl", "stop", unitOf(name)]);
+  const gone = await until(START_DEADLINE_MS, async () =>
+    (await runningContainers(host)).has(name) ? undefined : true,
+  );
+  if (!gone) throw new UserError(`${name} is still running`, { hint: `op-dbus container stop ${name} --force` });
+  return true;
+}
+
+/** Whether a container starts with the host. */
+export async function setOnboot(host: Host, name: string, onboot: boolean): Promise<void> {
+  await host.run(["systemctl", onboot ? "enable" : "disable", "--quiet", unitOf(name)]);
+}
+
+/** Whether a container starts with the host. */
+export async function startsOnBoot(host: HostView, name: string): Promise<boolean> {
+  return (await host.probe(["systemctl", "is-enabled", unitOf(name)])).stdout.trim() === "enabled";
+}
+
+/**
+ * Removes a container and its data for good; also one of which only parts are left.
+ * @throws {UserError} when there is nothing of it, or it runs and `force` is not given
+ */
+export async function destroyContainer(host: Host, name: string, force: boolean): Promise<void> {
+  await requirePool(host);
+  await sweepAbandoned(host, CONTAINERS);
+  const link = join(LXC_PATH, name);
+  const ourLink = (await host.readLink(link)) === containerFolder(name);
+  if ((await host.stat(containerFolder(name))) === undefined && !ourLink) await readRecord(host, name);
+  if ((await runningContainers(host)).has(name)) {
+    if (!force) {
+      throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}, or destroy --force` });
+    }
+    await stopContainer(host, name, { force: true });
+  }
+  if (await startsOnBoot(host, name)) await setOnboot(host, name, false);
+  const gone = join(CONTAINERS, await claimName(host, "gone", name));
+  if ((await host.stat(containerFolder(name))) !== undefined) await host.rename(containerFolder(name), gone);
+  if (ourLink) await host.remove(link);
+  await discard(host, gone);
+}
+
+async function unitLog(host: HostView, name: string, since: Date): Promise<string> {
+  const seconds = Math.floor(since.getTime() / 1000);
+  const log = await host.probe([
+    "journalctl",
+    "--no-pager",
+    "--output=cat",
+    `--since=@${seconds}`,
+    "--unit",
+    unitOf(name),
+    "--lines=12",
+  ]);
+  return log.stdout
+    .trim()
+    .split("\n")
+    .map((line) => `  ${line}`)
+    .join("\n");
+}
+
+async function until<T>(deadlineMs: number, look: () => Promise<T | undefined>): Promise<T | undefined> {
+  const deadline = Date.now() + deadlineMs;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined || Date.now() > deadline) return found;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}

@@ -1,0 +1,65 @@
+import { join } from "node:path";
+import { containerFolder, type ContainerRecord } from "./record.ts";
+import { ID_RANGE_SIZE } from "./id-range.ts";
+
+/** What of the host the configuration depends on. */
+export interface HostFacts {
+  /** First id of root's subordinate range. */
+  readonly idRangeStart: number;
+  /** Controllers of the host's cgroup2, such as `cpu` and `memory`. */
+  readonly controllers: readonly string[];
+}
+
+/** The limits of a container, and the controller that enforces each. */
+export function limits(record: Pick<ContainerRecord, "cores" | "memoryMiB" | "swapMiB">) {
+  return [
+    { name: "cores", controller: "cpu", key: "lxc.cgroup2.cpu.max", value: `${record.cores * 100_000} 100000` },
+    { name: "memory", controller: "memory", key: "lxc.cgroup2.memory.max", value: `${record.memoryMiB}M` },
+    { name: "swap", controller: "memory", key: "lxc.cgroup2.memory.swap.max", value: `${record.swapMiB}M` },
+  ];
+}
+
+/** Limits that need a cgroup controller this host does not have. */
+export function limitsWithoutController(
+  record: Parameters<typeof limits>[0],
+  controllers: readonly string[],
+): string[] {
+  return limits(record)
+    .filter(({ controller }) => !controllers.includes(controller))
+    .map(({ name }) => name);
+}
+
+/**
+ * The text of an LXC configuration (lxc.container.conf(5)).
+ * @param sshKeys public keys that the first boot puts into root's authorized_keys
+ */
+export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: readonly string[] = []): string {
+  const id = `0 ${facts.idRangeStart} ${ID_RANGE_SIZE}`;
+  return [
+    "# Written by op-dbus at creation. Lines that you add stay.",
+    "lxc.include = /usr/share/lxc/config/common.conf",
+    "lxc.include = /usr/share/lxc/config/userns.conf",
+    `lxc.uts.name = ${record.name}`,
+    "",
+    "# root in the container is nobody on the host; the mapping happens when the root file system is mounted",
+    `lxc.idmap = u ${id}`,
+    `lxc.idmap = g ${id}`,
+    `lxc.rootfs.path = dir:${join(containerFolder(record.name), "rootfs")}`,
+    "lxc.rootfs.options = idmap=container",
+    "lxc.apparmor.profile = generated",
+    "lxc.apparmor.allow_nesting = 1",
+    // systemd's signal for an orderly halt
+    "lxc.signal.halt = SIGRTMIN+3",
+    "",
+    "# loopback only",
+    "lxc.net.0.type = empty",
+    "",
+    ...limits(record)
+      .filter(({ controller }) => facts.controllers.includes(controller))
+      .map(({ key, value }) => `${key} = ${value}`),
+    ...(sshKeys.length > 0
+      ? [`lxc.environment = OPDBUS_AUTHORIZED_KEYS=${Buffer.from(`${sshKeys.join("\n")}\n`).toString("base64")}`]
+      : []),
+    "",
+  ].join("\n");
+}

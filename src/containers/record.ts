@@ -1,0 +1,61 @@
+import { join } from "node:path";
+import type { ContainerNetwork } from "../config/names.ts";
+import { UserError } from "../host/errors.ts";
+import type { HostView } from "../host/host.ts";
+import { CONTAINERS } from "../pool/layout.ts";
+
+/** What the host itself holds true of a container; nothing a guest writes changes it. */
+export interface ContainerRecord {
+  readonly schema: 1;
+  readonly name: string;
+  readonly template: string;
+  readonly templateVersion: string;
+  readonly network: ContainerNetwork;
+  /** Address asked for, in CIDR notation; takes effect with the bridge. */
+  readonly ip?: string;
+  readonly cores: number;
+  readonly memoryMiB: number;
+  readonly swapMiB: number;
+  /** Limits that were asked for and that this host cannot enforce. */
+  readonly limitsNotInForce: readonly string[];
+  /** ISO 8601, UTC. */
+  readonly createdAt: string;
+}
+
+/** Where LXC looks for containers; ours are links into the pool. */
+export const LXC_PATH = "/var/lib/lxc";
+
+/** Folder of a container: `rootfs`, `config` for LXC, `container.json`. */
+export function containerFolder(name: string): string {
+  return join(CONTAINERS, name);
+}
+
+/** Names of all containers in the pool. */
+export async function listContainers(host: HostView): Promise<string[]> {
+  return ((await host.list(CONTAINERS)) ?? []).filter((name) => !name.startsWith("."));
+}
+
+/** @throws {UserError} when there is no such container, or its record is broken */
+export async function readRecord(host: HostView, name: string): Promise<ContainerRecord> {
+  const path = join(containerFolder(name), "container.json");
+  const text = await host.readText(path);
+  if (text !== undefined) {
+    try {
+      const record = JSON.parse(text) as ContainerRecord;
+      if (record.schema === 1 && record.name === name) return record;
+    } catch {
+      // falls through to the message
+    }
+    throw new UserError(`Unable to read the record of ${name}: ${path} is broken`, {
+      hint: `restore ${path}, or remove the container: op-dbus container destroy ${name} --force`,
+    });
+  }
+  if ((await host.stat(containerFolder(name))) !== undefined) {
+    throw new UserError(`Unable to read the record of ${name}: ${path} is missing`, {
+      hint: `op-dbus container destroy ${name} --force   # removes what is left of it`,
+    });
+  }
+  throw new UserError(`There is no container ${name}`, {
+    hint: `op-dbus container list`,
+  });
+}

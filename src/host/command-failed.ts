@@ -1,0 +1,29 @@
+import type { Argv, CommandResult } from "./host.ts";
+import { UserError } from "./errors.ts";
+
+/** A command that did not exit with 0. The whole output stays with it; people see its last line. */
+export class CommandFailed extends UserError {
+  readonly argv: Argv;
+  readonly result: CommandResult;
+
+  constructor(argv: Argv, result: CommandResult) {
+    const said = lastLine(result.stderr) ?? lastLine(result.stdout) ?? "it said nothing";
+    super(`\`${shellText(argv)}\` exited with ${result.exitCode}: ${said}`);
+    this.name = "CommandFailed";
+    this.argv = argv;
+    this.result = result;
+  }
+}
+
+/** A command as one would type it, for messages. */
+export function shellText(argv: readonly string[]): string {
+  return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ");
+}
+
+// coreutils and mmdebstrap put the reason last
+function lastLine(text: string): string | undefined {
+  return text
+    .split("\n")
+    .map((line) => line.trim())
+    .findLast((line) => line !== "");
+}

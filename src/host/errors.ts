@@ -1,0 +1,25 @@
+/**
+ * A failure that the person at the keyboard can act on: its message is shown
+ * without a stack. Anything else that is thrown counts as our own bug.
+ */
+export class UserError extends Error {
+  /** The command, or the change, that mends it. */
+  readonly hint?: string;
+  /** Process exit code, see docs/architecture.md. */
+  readonly exitCode: number;
+
+  constructor(message: string, options: { hint?: string; exitCode?: number; cause?: unknown } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.name = "UserError";
+    if (options.hint !== undefined) this.hint = options.hint;
+    this.exitCode = options.exitCode ?? 1;
+  }
+}
+
+/** Ctrl-C or a request to end: what was begun is undone, and the exit code is 130. */
+export class Interrupted extends UserError {
+  constructor() {
+    super("interrupted", { exitCode: 130 });
+    this.name = "Interrupted";
+  }
+}

@@ -1,0 +1,102 @@
+/** A command and its arguments; never a shell string. */
+export type Argv = readonly [command: string, ...args: string[]];
+
+export interface CommandResult {
+  /** Exit status; 127 when the command does not exist, 128 + n when signal n ended it. */
+  readonly exitCode: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export interface CommandOptions {
+  /** Text for standard input, which is closed otherwise. */
+  readonly input?: string;
+  readonly timeoutMs?: number;
+  /** Added to the small fixed environment that every command gets. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** Called with each line of standard error as it arrives. */
+  readonly onLine?: (line: string) => void;
+}
+
+export interface FileStat {
+  readonly type: "file" | "directory" | "link" | "other";
+  /** Permission bits, 0o0000 to 0o7777. */
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly size: number;
+  /** 256 for the root of a BTRFS subvolume. */
+  readonly inode: number;
+  readonly device: number;
+  readonly modifiedMs: number;
+}
+
+export interface FileAttributes {
+  readonly mode?: number;
+  readonly uid?: number;
+  readonly gid?: number;
+}
+
+/**
+ * A machine that can only be looked at. Steps check, `doctor` and `--dry-run`
+ * get no more than this.
+ */
+export interface HostView {
+  /** Host name, for messages and records. */
+  readonly name: string;
+  /**
+   * Runs a command that only reads.
+   * @throws when the command is not on the list of reading verbs (our bug).
+   */
+  probe(argv: Argv, options?: CommandOptions): Promise<CommandResult>;
+  /** The file's text, or undefined when there is none. */
+  readText(path: string): Promise<string | undefined>;
+  /** What is at the path, links not followed; undefined when nothing is. */
+  stat(path: string): Promise<FileStat | undefined>;
+  /** Names in a directory, sorted; undefined when there is no directory. */
+  list(path: string): Promise<string[] | undefined>;
+  /** Where a symbolic link points; undefined when the path is no link. */
+  readLink(path: string): Promise<string | undefined>;
+  /** Bytes of the file system that holds the path. */
+  space(path: string): Promise<{ total: number; free: number }>;
+  /** Lower-case hex SHA-256 of a file's content; undefined when there is no file. */
+  digest(path: string): Promise<string | undefined>;
+}
+
+/** A machine that can be changed. */
+export interface Host extends HostView {
+  /**
+   * Runs a command to its end.
+   * @throws {CommandFailed} when it does not exit with 0.
+   */
+  run(argv: Argv, options?: CommandOptions): Promise<CommandResult>;
+  /**
+   * Runs two commands as a pipe; returns what the second gave.
+   * @throws {CommandFailed} for the one that is to blame when either fails.
+   */
+  pipe(from: Argv, to: Argv, options?: CommandOptions): Promise<CommandResult>;
+  /** Gives a command the terminal; returns its exit status. */
+  interactive(argv: Argv): Promise<number>;
+  /** Writes a file whole or not at all, and durably. Mode 0644 unless given. */
+  writeText(path: string, text: string, attributes?: FileAttributes): Promise<void>;
+  /** Adds text to the end of a file, durably; makes it (0600) where missing. */
+  appendText(path: string, text: string): Promise<void>;
+  /** Makes a directory and its parents; sets the attributes also where it exists. */
+  makeDirectory(path: string, attributes?: FileAttributes): Promise<void>;
+  /** @throws EEXIST when the path is taken: this is how names are reserved. */
+  makeLink(target: string, path: string): Promise<void>;
+  /** Points a link somewhere else in one step; makes it where missing. */
+  replaceLink(target: string, path: string): Promise<void>;
+  setAttributes(path: string, attributes: FileAttributes): Promise<void>;
+  /** Moves in one step, durably. */
+  rename(from: string, to: string): Promise<void>;
+  /** Removes a file, link or directory tree; nothing there is no error. */
+  remove(path: string): Promise<void>;
+  /**
+   * Holds an exclusive lock until the returned function is called or this
+   * process is gone, however it ends.
+   * @param holder what others are told who meet the lock
+   * @throws {UserError} with exit code 6, naming the holder, when it is taken
+   */
+  lock(path: string, holder: string): Promise<() => Promise<void>>;
+}

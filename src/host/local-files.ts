@@ -1,0 +1,144 @@
+import { createHash, randomBytes } from "node:crypto";
+import * as fs from "node:fs";
+import { dirname, join } from "node:path";
+import type { FileAttributes, FileStat, Host } from "./host.ts";
+
+type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
+
+/**
+ * The files of this machine. Synchronous calls behind an asynchronous
+ * interface: a trip through the thread pool costs more than the call itself.
+ */
+export const localFiles: FileOperations = {
+  async readText(path) {
+    return unlessMissing(() => fs.readFileSync(path, "utf8"));
+  },
+  async stat(path) {
+    return unlessMissing(() => toFileStat(fs.lstatSync(path)));
+  },
+  async list(path) {
+    return unlessMissing(() => fs.readdirSync(path).toSorted());
+  },
+  async readLink(path) {
+    return unlessMissing(() => fs.readlinkSync(path), "EINVAL");
+  },
+  async space(path) {
+    const found = fs.statfsSync(path);
+    return { total: found.blocks * found.bsize, free: found.bavail * found.bsize };
+  },
+  async digest(path) {
+    return unlessMissing(() => digestFile(path));
+  },
+  async writeText(path, text, attributes = {}) {
+    writeWhole(path, text, attributes);
+  },
+  async appendText(path, text) {
+    const file = fs.openSync(path, "a", 0o600);
+    try {
+      fs.writeFileSync(file, text);
+      fs.fsyncSync(file);
+    } finally {
+      fs.closeSync(file);
+    }
+  },
+  async makeDirectory(path, attributes = {}) {
+    fs.mkdirSync(path, { recursive: true });
+    applyAttributes(path, attributes);
+  },
+  async makeLink(target, path) {
+    fs.symlinkSync(target, path);
+  },
+  async replaceLink(target, path) {
+    const temporary = temporaryBeside(path);
+    fs.symlinkSync(target, temporary);
+    fs.renameSync(temporary, path);
+    syncDirectory(dirname(path));
+  },
+  async setAttributes(path, attributes) {
+    applyAttributes(path, attributes);
+  },
+  async rename(from, to) {
+    fs.renameSync(from, to);
+    syncDirectory(dirname(to));
+  },
+  async remove(path) {
+    fs.rmSync(path, { recursive: true, force: true });
+  },
+};
+
+function unlessMissing<T>(look: () => T, ...alsoMissing: string[]): T | undefined {
+  try {
+    return look();
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "";
+    if (["ENOENT", "ENOTDIR", ...alsoMissing].includes(code)) return undefined;
+    throw error;
+  }
+}
+
+function toFileStat(found: fs.Stats): FileStat {
+  return {
+    type: found.isFile() ? "file" : found.isDirectory() ? "directory" : found.isSymbolicLink() ? "link" : "other",
+    mode: found.mode & 0o7777,
+    uid: found.uid,
+    gid: found.gid,
+    size: found.size,
+    inode: found.ino,
+    device: found.dev,
+    modifiedMs: found.mtimeMs,
+  };
+}
+
+function digestFile(path: string): string {
+  const hash = createHash("sha256");
+  const file = fs.openSync(path, "r");
+  try {
+    const chunk = Buffer.allocUnsafe(1 << 20);
+    for (let read; (read = fs.readSync(file, chunk)) > 0;) hash.update(chunk.subarray(0, read));
+  } finally {
+    fs.closeSync(file);
+  }
+  return hash.digest("hex");
+}
+
+function writeWhole(path: string, text: string, attributes: FileAttributes): void {
+  const temporary = temporaryBeside(path);
+  // 0600 until it has its owner: a secret must not be readable for a moment
+  const file = fs.openSync(temporary, "wx", 0o600);
+  try {
+    fs.writeFileSync(file, text);
+    if (attributes.uid !== undefined || attributes.gid !== undefined) {
+      fs.fchownSync(file, attributes.uid ?? 0, attributes.gid ?? 0);
+    }
+    fs.fchmodSync(file, attributes.mode ?? 0o644);
+    fs.fsyncSync(file);
+    fs.renameSync(temporary, path);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
+  } finally {
+    fs.closeSync(file);
+  }
+  syncDirectory(dirname(path));
+}
+
+function temporaryBeside(path: string): string {
+  return join(dirname(path), `.opdbus-${randomBytes(6).toString("hex")}.tmp`);
+}
+
+function applyAttributes(path: string, attributes: FileAttributes): void {
+  if (attributes.uid !== undefined || attributes.gid !== undefined) {
+    const found = fs.lstatSync(path);
+    fs.lchownSync(path, attributes.uid ?? found.uid, attributes.gid ?? found.gid);
+  }
+  if (attributes.mode !== undefined) fs.chmodSync(path, attributes.mode);
+}
+
+function syncDirectory(path: string): void {
+  const directory = fs.openSync(path, "r");
+  try {
+    fs.fsyncSync(directory);
+  } finally {
+    fs.closeSync(directory);
+  }
+}

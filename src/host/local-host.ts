@@ -1,0 +1,30 @@
+import { hostname } from "node:os";
+import { CommandFailed, shellText } from "./command-failed.ts";
+import type { Host } from "./host.ts";
+import { localFiles } from "./local-files.ts";
+import { holdLock } from "./lock.ts";
+import { isReadingVerb } from "./reading-verbs.ts";
+import { execute, executePipe } from "./run-command.ts";
+
+/**
+ * This machine.
+ * @param signal aborts running commands and refuses new ones (Ctrl-C)
+ */
+export function localHost(signal: AbortSignal): Host {
+  return {
+    ...localFiles,
+    name: hostname(),
+    async probe(argv, options) {
+      if (!isReadingVerb(argv)) throw new Error(`not a reading verb: ${shellText(argv)}`);
+      return execute(signal, argv, options);
+    },
+    async run(argv, options) {
+      const result = await execute(signal, argv, options);
+      if (result.exitCode !== 0) throw new CommandFailed(argv, result);
+      return result;
+    },
+    pipe: (from, to, options) => executePipe(signal, from, to, options),
+    interactive: async (argv) => (await execute(signal, argv, {}, true)).exitCode,
+    lock: holdLock,
+  };
+}

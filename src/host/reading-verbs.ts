@@ -1,0 +1,38 @@
+import type { Argv } from "./host.ts";
+
+/**
+ * The commands that only look. A rule is the command and the words that must
+ * follow it at once; what comes after them is free.
+ */
+const READING_VERBS: readonly Argv[] = [
+  ["apt-get", "indextargets"],
+  ["blkid", "--probe"],
+  ["btrfs", "--version"],
+  ["btrfs", "filesystem", "usage"],
+  ["btrfs", "property", "get"],
+  ["btrfs", "subvolume", "list"],
+  ["btrfs", "subvolume", "show"],
+  ["compsize"],
+  ["dpkg-query", "--show"],
+  ["getent"],
+  ["ip", "-json"],
+  ["journalctl"],
+  ["losetup", "--json"],
+  ["lsattr"],
+  ["lsblk"],
+  ["lxc-info"],
+  ["lxc-ls"],
+  ["modprobe", "--dry-run"],
+  ["pveversion"],
+  ["systemctl", "cat"],
+  ["systemctl", "is-active"],
+  ["systemctl", "is-enabled"],
+  ["systemctl", "show"],
+  ["systemd-detect-virt"],
+  ["systemd-escape"],
+];
+
+/** Whether a command is on the list of those that change nothing. */
+export function isReadingVerb(argv: Argv): boolean {
+  return READING_VERBS.some((rule) => rule.every((word, index) => argv[index] === word));
+}

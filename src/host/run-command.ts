@@ -1,0 +1,121 @@
+import { CommandFailed } from "./command-failed.ts";
+import { Interrupted } from "./errors.ts";
+import type { Argv, CommandOptions, CommandResult } from "./host.ts";
+
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/**
+ * Runs a command to its end, whatever its exit status.
+ * @param terminal gives it our own standard streams
+ * @throws {Interrupted} when the signal was given
+ */
+export async function execute(
+  signal: AbortSignal,
+  argv: Argv,
+  options: CommandOptions = {},
+  terminal = false,
+): Promise<CommandResult> {
+  if (signal.aborted) throw new Interrupted();
+  const { execa } = await import("execa");
+  const child = execa(argv[0], argv.slice(1), {
+    ...common(signal, options),
+    ...(terminal
+      ? { stdio: "inherit", detached: false, extendEnv: true }
+      : options.input === undefined
+        ? { stdin: "ignore" }
+        : { input: options.input }),
+    ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
+  });
+  if (options.onLine) void eachLine(child.stderr, options.onLine);
+  const result = await child;
+  if (signal.aborted) throw new Interrupted();
+  return toResult(argv, result, options.timeoutMs);
+}
+
+/**
+ * Runs two commands as a pipe; returns what the second gave.
+ * @throws {CommandFailed} for the one that is to blame when either fails
+ */
+export async function executePipe(
+  signal: AbortSignal,
+  from: Argv,
+  to: Argv,
+  options: CommandOptions = {},
+): Promise<CommandResult> {
+  if (signal.aborted) throw new Interrupted();
+  const { execa } = await import("execa");
+  const source = execa(from[0], from.slice(1), {
+    ...common(signal, options),
+    stdin: "ignore",
+    buffer: { stdout: false },
+  });
+  const sink = execa(to[0], to.slice(1), { ...common(signal, options), stdin: "pipe" });
+  if (options.onLine) void eachLine(source.stderr, options.onLine);
+  // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
+  sink.stdin.on("error", () => {});
+  source.stdout.pipe(sink.stdin);
+  const [sourceResult, sinkResult] = await Promise.all([source, sink]);
+  if (signal.aborted) throw new Interrupted();
+  const wrote = toResult(from, sourceResult, undefined);
+  const read = toResult(to, sinkResult, undefined);
+  // when the sink fails, the source only reports the broken pipe
+  if (read.exitCode !== 0) throw new CommandFailed(to, read);
+  if (wrote.exitCode !== 0) throw new CommandFailed(from, wrote);
+  return read;
+}
+
+function common(signal: AbortSignal, options: CommandOptions) {
+  return {
+    cancelSignal: signal,
+    forceKillAfterDelay: 1000,
+    // a process group of its own: Ctrl-C reaches us, and we decide what it means
+    detached: true,
+    extendEnv: false,
+    env: environment(options.env),
+    reject: false,
+    encoding: "utf8",
+    stripFinalNewline: false,
+    maxBuffer: 256 * 1024 * 1024,
+  } as const;
+}
+
+function environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+  return {
+    PATH,
+    HOME: "/root",
+    LC_ALL: "C.UTF-8",
+    ...(process.env["TERM"] ? { TERM: process.env["TERM"] } : {}),
+    ...extra,
+  };
+}
+
+interface Ended {
+  exitCode?: number | undefined;
+  stdout?: unknown;
+  stderr?: unknown;
+  timedOut: boolean;
+  signal?: string | undefined;
+  code?: string | undefined;
+  originalMessage?: string | undefined;
+}
+
+function toResult(argv: Argv, ended: Ended, timeoutMs: number | undefined): CommandResult {
+  const stdout = typeof ended.stdout === "string" ? ended.stdout : "";
+  const stderr = typeof ended.stderr === "string" ? ended.stderr : "";
+  if (ended.code === "ENOENT") {
+    return { exitCode: 127, stdout, stderr: `${argv[0]}: command not found` };
+  }
+  if (ended.timedOut) {
+    return { exitCode: 124, stdout, stderr: `${stderr}\nno answer within ${timeoutMs} ms` };
+  }
+  if (ended.exitCode === undefined) {
+    return { exitCode: 128, stdout, stderr: `${stderr}\n${ended.signal ?? ended.originalMessage ?? "ended"}` };
+  }
+  return { exitCode: ended.exitCode, stdout, stderr };
+}
+
+async function eachLine(stream: NodeJS.ReadableStream | null, onLine: (line: string) => void): Promise<void> {
+  if (stream === null) return;
+  const { createInterface } = await import("node:readline");
+  for await (const line of createInterface({ input: stream })) onLine(line);
+}

@@ -1,0 +1,99 @@
+import { randomUUID } from "node:crypto";
+import type { AuditLog } from "../audit/audit-log.ts";
+import { type Actor, record } from "../audit/record.ts";
+import type { JsonObject } from "../audit/rows.ts";
+import type { Host } from "../host/host.ts";
+import { AUDIT_DATABASE, HOST_STATE } from "../pool/layout.ts";
+import type { Recorder } from "./run-steps.ts";
+
+/** What steps did before there was an audit database to write it to; one JSON object a line. */
+const JOURNAL = `${HOST_STATE}/install-journal.jsonl`;
+
+interface JournalLine {
+  readonly timestamp: number;
+  readonly operation: string;
+  readonly target: string;
+  readonly metadata: JsonObject & { journal: string };
+}
+
+/**
+ * Records changes in the audit log, or in the journal while the log does not
+ * exist. The journal is moved into the log as soon as that can be done.
+ */
+export function installRecorder(host: Host, actor: Actor): Recorder {
+  return async (operation, target, details, change) => {
+    const metadata = details as JsonObject;
+    if ((await host.stat(AUDIT_DATABASE)) !== undefined) {
+      await drainJournal(host);
+      return withLog((log) => record(log, { operation, target, metadata }, actor, change));
+    }
+    const intent = await note(host, operation, target, { ...metadata, status: "started", actor: { ...actor } });
+    const started = performance.now();
+    const durationMs = () => Math.round(performance.now() - started);
+    try {
+      await change();
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      await note(host, operation, target, {
+        status: "failed",
+        started: intent,
+        durationMs: durationMs(),
+        error: reason,
+      });
+      throw error;
+    }
+    await note(host, operation, target, { status: "ok", started: intent, durationMs: durationMs() });
+    if ((await host.stat(AUDIT_DATABASE)) !== undefined) await drainJournal(host);
+  };
+}
+
+async function note(host: Host, operation: string, target: string, metadata: JsonObject): Promise<string> {
+  const journal = randomUUID();
+  const line: JournalLine = {
+    timestamp: Math.floor(Date.now() / 1000),
+    operation,
+    target,
+    metadata: { journal, ...metadata },
+  };
+  await host.makeDirectory(HOST_STATE, { mode: 0o700 });
+  await host.appendText(JOURNAL, `${JSON.stringify(line)}\n`);
+  return journal;
+}
+
+/** Appends what the journal holds to the log; a line that a cut-off run had appended already is left out. */
+async function drainJournal(host: Host): Promise<void> {
+  const text = await host.readText(JOURNAL);
+  if (text === undefined) return;
+  const lines = text.split("\n").flatMap(parseLine);
+  await withLog(async (log) => {
+    const ids = new Map(log.recent({}).map(({ id, metadata }) => [(metadata as JsonObject | null)?.["journal"], id]));
+    for (const { metadata, ...line } of lines) {
+      if (ids.has(metadata.journal)) continue;
+      const { started, ...rest } = metadata;
+      // an outcome names the row of its intent, which is known only now
+      const intent = started === undefined ? undefined : ids.get(started);
+      const [id] = log.append({ ...line, metadata: intent === undefined ? rest : { ...rest, intent } });
+      if (id !== undefined) ids.set(metadata.journal, id);
+    }
+  });
+  await host.remove(JOURNAL);
+}
+
+// a line that a crash cut short says nothing: its change had not begun
+function parseLine(line: string): JournalLine[] {
+  try {
+    return [JSON.parse(line) as JournalLine];
+  } catch {
+    return [];
+  }
+}
+
+async function withLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
+  const { openAuditLog } = await import("../audit/audit-log.ts");
+  const log = openAuditLog(AUDIT_DATABASE);
+  try {
+    return await use(log);
+  } finally {
+    log.close();
+  }
+}

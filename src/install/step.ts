@@ -1,0 +1,36 @@
+import type { Host, HostView } from "../host/host.ts";
+import type { Report } from "../report/report.ts";
+
+/** What a step's look at the machine found. */
+export type Finding =
+  | { readonly state: "ok" }
+  /** Sentences in the imperative, one for each change. */
+  | { readonly state: "change"; readonly changes: readonly [string, ...string[]] }
+  /** What is missing, and the command that mends it. */
+  | { readonly state: "blocked"; readonly reason: string; readonly hint: string }
+  /** This version does not know how; the step's `notYet` says what. */
+  | { readonly state: "later" };
+
+export const OK: Finding = { state: "ok" };
+export const LATER: Finding = { state: "later" };
+
+/** `change` with these sentences, or `ok` when there are none. */
+export function changesNeeded(changes: readonly string[]): Finding {
+  const [first, ...rest] = changes;
+  return first === undefined ? OK : { state: "change", changes: [first, ...rest] };
+}
+
+/**
+ * One of the twelve parts of an installed node, and the unit of repair.
+ * `check` looks, `apply` makes it so, and the same `check` proves it.
+ */
+export interface Step {
+  /** Permanent: it stands in records and on command lines. */
+  readonly id: string;
+  readonly title: string;
+  /** What the specification wants of this step and this version cannot do. */
+  readonly notYet: readonly string[];
+  check(host: HostView): Promise<Finding>;
+  /** Does what the last check asked for; safe to run again after being cut off anywhere. */
+  apply(host: Host, report: Report): Promise<void>;
+}

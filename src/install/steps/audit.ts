@@ -1,0 +1,29 @@
+import { UserError } from "../../host/errors.ts";
+import { AUDIT_DATABASE } from "../../pool/layout.ts";
+import { OK, type Step } from "../step.ts";
+
+/** Step 7: the audit database with its genesis row, ready for writing. */
+export function auditStep(): Step {
+  return {
+    id: "audit",
+    title: "Initialise the audit database",
+    notYet: [],
+    async check(host) {
+      if ((await host.stat(AUDIT_DATABASE)) === undefined) {
+        return { state: "change", changes: [`Create ${AUDIT_DATABASE} with its genesis row`] };
+      }
+      const { openAuditLog } = await import("../../audit/audit-log.ts");
+      try {
+        openAuditLog(AUDIT_DATABASE).close();
+        return OK;
+      } catch (error) {
+        if (!(error instanceof UserError)) throw error;
+        return { state: "blocked", reason: error.message, hint: error.hint ?? "op-dbus audit verify" };
+      }
+    },
+    async apply() {
+      const { createAuditLog } = await import("../../audit/create-audit-log.ts");
+      createAuditLog(AUDIT_DATABASE);
+    },
+  };
+}

@@ -1,0 +1,90 @@
+import { findIdRange, ID_RANGE_SIZE, nextFreeId } from "../../containers/id-range.ts";
+import type { Host, HostView } from "../../host/host.ts";
+import { SETTINGS } from "../../pool/layout.ts";
+import { changesNeeded, type Finding, type Step } from "../step.ts";
+
+const DEPLOYMENT_TYPE = `${SETTINGS}/deployment-type`;
+
+/** The commands that the node needs, and the Debian package that has each. */
+const REQUIRED: readonly (readonly [command: string, debianPackage: string])[] = [
+  ["btrfs", "btrfs-progs"],
+  ["mkfs.btrfs", "btrfs-progs"],
+  ["lxc-start", "lxc"],
+  ["mmdebstrap", "mmdebstrap"],
+  ["newuidmap", "uidmap"],
+  ["usermod", "passwd"],
+  ["chattr", "e2fsprogs"],
+  ["ip", "iproute2"],
+  ["flock", "util-linux"],
+  ["setpriv", "util-linux"],
+  ["tar", "tar"],
+];
+
+/** Step 1: what kind of host this is, and whether it has what all later steps need. */
+export function environmentStep(): Step {
+  return { id: "environment", title: "Detect the environment", notYet: [], check, apply };
+}
+
+async function check(host: HostView): Promise<Finding> {
+  const missing = await findMissing(host);
+  if (missing) return missing;
+  return changesNeeded([
+    ...((await host.readText(DEPLOYMENT_TYPE)) === "traditional\n"
+      ? []
+      : [`Write "traditional" to ${DEPLOYMENT_TYPE}`]),
+    ...((await findIdRange(host))
+      ? []
+      : [`Give root a range of ${ID_RANGE_SIZE} subordinate ids for containers (/etc/subuid, /etc/subgid)`]),
+  ]);
+}
+
+async function findMissing(host: HostView): Promise<Finding | undefined> {
+  if ((await host.stat("/run/systemd/system")) === undefined) {
+    return {
+      state: "blocked",
+      reason: "systemd does not run this host",
+      hint: "boot the host with systemd, then install",
+    };
+  }
+  const packages = new Set<string>();
+  for (const [command, debianPackage] of REQUIRED) {
+    if (!(await commandExists(host, command))) packages.add(debianPackage);
+  }
+  if (packages.size > 0) {
+    return {
+      state: "blocked",
+      reason: `these Debian packages are missing: ${[...packages].join(", ")}`,
+      hint: `apt-get install --no-install-recommends ${[...packages].join(" ")}`,
+    };
+  }
+  if (!(await kernelHasBtrfs(host))) {
+    return {
+      state: "blocked",
+      reason: "this kernel has no BTRFS, neither built in nor as a module",
+      hint: "boot a kernel with BTRFS, such as Debian's linux-image-amd64",
+    };
+  }
+  return undefined;
+}
+
+async function commandExists(host: HostView, command: string): Promise<boolean> {
+  for (const folder of ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin", "/usr/local/sbin"]) {
+    if ((await host.stat(`${folder}/${command}`)) !== undefined) return true;
+  }
+  return false;
+}
+
+async function kernelHasBtrfs(host: HostView): Promise<boolean> {
+  const loaded = (await host.readText("/proc/filesystems")) ?? "";
+  if (/^\s*btrfs$/m.test(loaded)) return true;
+  return (await host.probe(["modprobe", "--dry-run", "--quiet", "btrfs"])).exitCode === 0;
+}
+
+async function apply(host: Host): Promise<void> {
+  await host.makeDirectory(SETTINGS, { mode: 0o755 });
+  await host.writeText(DEPLOYMENT_TYPE, "traditional\n");
+  if (await findIdRange(host)) return;
+  const start = await nextFreeId(host);
+  const range = `${start}-${start + ID_RANGE_SIZE - 1}`;
+  await host.run(["usermod", "--add-subuids", range, "--add-subgids", range, "root"]);
+}

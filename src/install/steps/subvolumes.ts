@@ -1,0 +1,69 @@
+import type { Host, HostView } from "../../host/host.ts";
+import { POOL, SUBVOLUMES } from "../../pool/layout.ts";
+import { findPool, makePool, type PoolRequest } from "../../pool/pool.ts";
+import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
+import { changesNeeded, type Finding, type Step } from "../step.ts";
+
+/** Step 2: the pool, its subvolumes, their compression and modes. */
+export function subvolumesStep(request: PoolRequest): Step {
+  return {
+    id: "subvolumes",
+    title: "Create the BTRFS pool and its subvolumes",
+    notYet: [],
+    async check(host) {
+      const pool = await findPool(host, request);
+      if (pool.state === "blocked") return pool;
+      if (pool.state === "make") {
+        const names = SUBVOLUMES.map(({ name }) => name).join(", ");
+        return changesNeeded([...pool.changes, `Create the subvolumes ${names}`]);
+      }
+      return checkSubvolumes(host);
+    },
+    async apply(host, report) {
+      const pool = await findPool(host, request);
+      if (pool.state === "make") await makePool(host, pool.make, report);
+      await makeSubvolumes(host);
+    },
+  };
+}
+
+async function checkSubvolumes(host: HostView): Promise<Finding> {
+  const changes: string[] = [];
+  for (const { name, mode, folders } of SUBVOLUMES) {
+    const path = `${POOL}/${name}`;
+    const found = await host.stat(path);
+    if (found === undefined) {
+      changes.push(`Create the subvolume ${name}`);
+      continue;
+    }
+    if (!isSubvolume(found)) {
+      return {
+        state: "blocked",
+        reason: `${path} exists and is no subvolume`,
+        hint: `mv ${path} ${path}.before   # then run the installation again, and move its content back`,
+      };
+    }
+    if (!(await isCompressed(host, path))) changes.push(`Turn on zstd compression for ${name}`);
+    if (found.mode !== mode) changes.push(`Set the mode of ${name} to ${mode.toString(8)}`);
+    for (const folder of folders) {
+      if ((await host.stat(`${path}/${folder}`)) === undefined) changes.push(`Create ${name}/${folder}`);
+    }
+  }
+  return changesNeeded(changes);
+}
+
+async function isCompressed(host: HostView, path: string): Promise<boolean> {
+  const answer = await host.probe(["btrfs", "property", "get", path, "compression"]);
+  return answer.stdout.trim() === "compression=zstd";
+}
+
+async function makeSubvolumes(host: Host): Promise<void> {
+  for (const { name, mode, folders } of SUBVOLUMES) {
+    const path = `${POOL}/${name}`;
+    if ((await host.stat(path)) === undefined) await createSubvolume(host, path);
+    else if (!(await isCompressed(host, path)))
+      await host.run(["btrfs", "property", "set", path, "compression", "zstd"]);
+    await host.setAttributes(path, { mode });
+    for (const folder of folders) await host.makeDirectory(`${path}/${folder}`, { mode });
+  }
+}

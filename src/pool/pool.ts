@@ -1,0 +1,251 @@
+import { dirname } from "node:path";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
+import type { Report } from "../report/report.ts";
+import { CONTAINERS, HOST_STATE, POOL, POOL_IMAGE } from "./layout.ts";
+import { listMounts, mountAt, mountHolding } from "./mounts.ts";
+import { isSubvolume } from "./subvolumes.ts";
+
+/** systemd's name for a mount at /var/lib/op-dbus, see systemd-escape(1). */
+export const POOL_MOUNT_UNIT = String.raw`var-lib-op\x2ddbus.mount`;
+const POOL_MOUNT_UNIT_FILE = `/etc/systemd/system/${POOL_MOUNT_UNIT}`;
+const LABEL = "opdbus";
+const SMALLEST_POOL = 256 * 2 ** 20;
+
+/** Where the admin wants the pool when the host's own file system is no BTRFS. */
+export interface PoolRequest {
+  readonly sizeBytes?: number;
+  readonly device?: string;
+  /** The device's name once more: without it nothing is formatted. */
+  readonly confirmFormat?: string;
+}
+
+export type PoolFinding =
+  | { readonly state: "ready"; readonly kind: "subvolume" | "loop" | "device" }
+  | { readonly state: "make"; readonly changes: readonly string[]; readonly make: PoolRecipe }
+  | {
+      readonly state: "blocked";
+      readonly reason: string;
+      readonly hint: string;
+      /** The device whose name, given again, would lift the block. */
+      readonly confirm?: string;
+    };
+
+type PoolRecipe =
+  | { readonly kind: "mount" }
+  | { readonly kind: "subvolume" }
+  | { readonly kind: "loop"; readonly sizeBytes: number; readonly image: "make" | "keep" }
+  | { readonly kind: "device"; readonly device: string; readonly format: boolean };
+
+/** What the pool is, or what it takes to make it. */
+export async function findPool(host: HostView, request: PoolRequest): Promise<PoolFinding> {
+  const mounts = await listMounts(host);
+  const mounted = mountAt(mounts, POOL);
+  if (mounted && mounted.type !== "btrfs") {
+    return {
+      state: "blocked",
+      reason: `${POOL} is a mount of ${mounted.type} (${mounted.source}), and the pool must be BTRFS`,
+      hint: `umount ${POOL}   # after moving away what is in it`,
+    };
+  }
+  if (mounted) return { state: "ready", kind: /^\/dev\/loop\d/.test(mounted.source) ? "loop" : "device" };
+  if ((await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) return findUnmounted(host);
+  const inside = await host.list(POOL);
+  if (inside !== undefined && isSubvolume(await host.stat(POOL))) return { state: "ready", kind: "subvolume" };
+  if (inside !== undefined && inside.length > 0) {
+    return {
+      state: "blocked",
+      reason: `${POOL} exists and holds ${inside.slice(0, 3).join(", ")}, but it is neither a BTRFS mount nor a subvolume`,
+      hint: `mv ${POOL} ${POOL}.before   # then run the installation again`,
+    };
+  }
+  if (request.sizeBytes !== undefined) return planLoop(host, request.sizeBytes);
+  if (request.device !== undefined) return planDevice(host, request.device, request.confirmFormat);
+  const holder = mountHolding(mounts, POOL);
+  if (holder?.type === "btrfs") {
+    return { state: "make", changes: [`Create the pool as the BTRFS subvolume ${POOL}`], make: { kind: "subvolume" } };
+  }
+  return {
+    state: "blocked",
+    reason: `${POOL} would lie on ${holder?.type ?? "an unknown file system"}, and the pool must be BTRFS`,
+    hint: "opdbus-pve install --pool-size 20G        # a pool in a file\nopdbus-pve install --pool-device /dev/sdX # a pool on an empty disk",
+  };
+}
+
+async function findUnmounted(host: HostView): Promise<PoolFinding> {
+  const unit = (await host.readText(POOL_MOUNT_UNIT_FILE)) ?? "";
+  if (unit.includes(`What=${POOL_IMAGE}`) && (await host.stat(POOL_IMAGE)) === undefined) {
+    return {
+      state: "blocked",
+      reason: `the pool's image ${POOL_IMAGE} is gone, and ${POOL_MOUNT_UNIT_FILE} still wants it`,
+      hint: `restore ${POOL_IMAGE} from a backup, or give the pool up: rm '${POOL_MOUNT_UNIT_FILE}'`,
+    };
+  }
+  return { state: "make", changes: [`Mount the pool at ${POOL}`], make: { kind: "mount" } };
+}
+
+async function planLoop(host: HostView, sizeBytes: number): Promise<PoolFinding> {
+  if (sizeBytes < SMALLEST_POOL) {
+    return {
+      state: "blocked",
+      reason: `a pool of ${inMiB(sizeBytes)} is too small`,
+      hint: "opdbus-pve install --pool-size 20G   # at least 256M",
+    };
+  }
+  const image = await host.stat(POOL_IMAGE);
+  if (image === undefined) {
+    const { free } = await host.space((await host.stat(HOST_STATE)) ? HOST_STATE : dirname(HOST_STATE));
+    if (free < sizeBytes) {
+      return {
+        state: "blocked",
+        reason: `a pool of ${inMiB(sizeBytes)} does not fit: ${inMiB(free)} are free where ${POOL_IMAGE} would lie`,
+        hint: `opdbus-pve install --pool-size ${Math.max(1, Math.floor((free * 0.8) / 2 ** 30))}G`,
+      };
+    }
+  }
+  return {
+    state: "make",
+    changes: [
+      image === undefined
+        ? `Create a BTRFS file system of ${inMiB(sizeBytes)} in the sparse file ${POOL_IMAGE}`
+        : `Use the BTRFS file system that is in ${POOL_IMAGE}`,
+      `Mount it at ${POOL}, now and at each boot (${POOL_MOUNT_UNIT})`,
+    ],
+    make: { kind: "loop", sizeBytes, image: image === undefined ? "make" : "keep" },
+  };
+}
+
+async function planDevice(host: HostView, device: string, confirmed?: string): Promise<PoolFinding> {
+  const found = await host.probe([
+    "lsblk",
+    "--json",
+    "--bytes",
+    "--output",
+    "PATH,TYPE,FSTYPE,PTTYPE,LABEL,MOUNTPOINTS",
+    "--",
+    device,
+  ]);
+  if (found.exitCode !== 0) {
+    return { state: "blocked", reason: `${device} is no block device of this host`, hint: "lsblk" };
+  }
+  // lsblk asks udev, which may not know; the signature on the disk itself decides
+  const signature = await host.probe(["blkid", "--probe", "--output", "export", "--", device]);
+  const type = /^TYPE=(.+)$/m.exec(signature.stdout)?.[1] ?? /^PTTYPE=(.+)$/m.exec(signature.stdout)?.[1];
+  const parts = (JSON.parse(found.stdout) as { blockdevices: { children?: unknown[] }[] }).blockdevices[0]?.children;
+  const mount = `Mount it at ${POOL}, now and at each boot (${POOL_MOUNT_UNIT})`;
+  if (type === "btrfs") {
+    return {
+      state: "make",
+      changes: [`Use the BTRFS file system that is on ${device}, as it is`, mount],
+      make: { kind: "device", device, format: false },
+    };
+  }
+  if (type !== undefined || (parts?.length ?? 0) > 0 || signature.exitCode !== 2) {
+    return {
+      state: "blocked",
+      reason: `${device} is not empty (${type ?? (parts?.length ? "it has partitions" : signature.stderr.trim())}), and is never formatted as it is`,
+      hint: `wipefs ${device}   # shows what is on it; choose an empty device`,
+    };
+  }
+  if (confirmed !== device) {
+    return {
+      state: "blocked",
+      reason: `${device} is empty and would be formatted, which must be confirmed by its name`,
+      hint: `opdbus-pve install --pool-device ${device} --confirm-format ${device}`,
+      confirm: device,
+    };
+  }
+  return {
+    state: "make",
+    changes: [`Format ${device} with BTRFS`, mount],
+    make: { kind: "device", device, format: true },
+  };
+}
+
+/** Makes the pool as `findPool` planned it, and mounts it. */
+export async function makePool(host: Host, recipe: PoolRecipe, report: Report): Promise<void> {
+  if (recipe.kind === "subvolume") {
+    await host.remove(POOL);
+    await host.run(["btrfs", "subvolume", "create", "--", POOL]);
+    return host.setAttributes(POOL, { mode: 0o755 });
+  }
+  await host.makeDirectory(HOST_STATE, { mode: 0o700 });
+  if (recipe.kind === "loop") {
+    if (recipe.image === "make") await makeImage(host, recipe.sizeBytes);
+    await writeMountUnit(host, POOL_IMAGE, "loop,noatime");
+  }
+  if (recipe.kind === "device") {
+    if (recipe.format) await host.run(["mkfs.btrfs", "--quiet", "--label", LABEL, "--", recipe.device]);
+    const uuid = (
+      await host.run(["blkid", "--probe", "--match-tag", "UUID", "--output", "value", "--", recipe.device])
+    ).stdout.trim();
+    await writeMountUnit(host, `/dev/disk/by-uuid/${uuid}`, "noatime");
+  }
+  await sealMountPoint(host, report);
+  await host.run(["systemctl", "daemon-reload"]);
+  await host.run(["systemctl", "enable", "--quiet", POOL_MOUNT_UNIT]);
+  await host.run(["systemctl", "start", POOL_MOUNT_UNIT]);
+}
+
+// the image gets its name when it is whole, so that a cut never leaves half a file system behind
+async function makeImage(host: Host, sizeBytes: number): Promise<void> {
+  const unfinished = `${POOL_IMAGE}.new`;
+  await host.remove(unfinished);
+  await host.writeText(unfinished, "", { mode: 0o600 });
+  await host.run(["truncate", "--size", String(sizeBytes), "--", unfinished]);
+  await host.run(["mkfs.btrfs", "--quiet", "--label", LABEL, "--", unfinished]);
+  await host.rename(unfinished, POOL_IMAGE);
+}
+
+async function writeMountUnit(host: Host, what: string, options: string): Promise<void> {
+  // wanted, not required, by local-fs.target: a pool that is gone must not stop the host's boot
+  await host.writeText(
+    POOL_MOUNT_UNIT_FILE,
+    `[Unit]
+Description=operation-dbus pool
+Documentation=man:opdbus-pve(8)
+Before=lxc.service pve-guests.service
+RequiresMountsFor=${HOST_STATE}
+
+[Mount]
+What=${what}
+Where=${POOL}
+Type=btrfs
+Options=${options}
+
+[Install]
+WantedBy=local-fs.target
+`,
+  );
+}
+
+// nobody may write below the mount point while the pool is not mounted, root included
+async function sealMountPoint(host: Host, report: Report): Promise<void> {
+  if ((await host.list(POOL)) === undefined) await host.makeDirectory(POOL, { mode: 0o755 });
+  try {
+    await host.run(["chattr", "+i", POOL]);
+  } catch {
+    report({
+      kind: "warn",
+      text: `${POOL} cannot be made immutable on this file system; our own commands check that the pool is mounted`,
+    });
+  }
+}
+
+/**
+ * Refuses to work where the pool is not mounted: what would be written then
+ * would be hidden by the pool later.
+ * @throws {UserError} with exit code 3
+ */
+export async function requirePool(host: HostView): Promise<void> {
+  if (isSubvolume(await host.stat(CONTAINERS))) return;
+  const known = (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
+  throw new UserError(`There is no pool at ${POOL}${known ? ": it is not mounted" : ""}`, {
+    hint: known ? `systemctl start '${POOL_MOUNT_UNIT}'` : "opdbus-pve install",
+    exitCode: 3,
+  });
+}
+
+function inMiB(bytes: number): string {
+  return bytes >= 2 ** 30 ? `${+(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.floor(bytes / 2 ** 20)} MiB`;
+}

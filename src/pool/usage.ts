@@ -1,0 +1,71 @@
+import type { HostView } from "../host/host.ts";
+import { POOL, SUBVOLUMES } from "./layout.ts";
+import { listMounts, mountAt } from "./mounts.ts";
+import { findPool } from "./pool.ts";
+
+export interface PoolUsage {
+  readonly path: string;
+  readonly kind: "subvolume" | "loop" | "device";
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  /** zstd level at which the kernel compresses: one for the whole file system. */
+  readonly levelInForce: number;
+}
+
+export interface SubvolumeUsage {
+  readonly name: string;
+  readonly purpose: string;
+  /** Bytes that its files have, uncompressed; undefined when it was not measured. */
+  readonly sizeBytes?: number;
+  /** Bytes that they take on the disk; shared ones count once. */
+  readonly usedBytes?: number;
+  readonly wantedLevel: number;
+}
+
+// what the kernel takes when neither the mount nor the property names a level
+const KERNEL_DEFAULT_LEVEL = 3;
+
+/** Size and kind of the pool; undefined when there is none. */
+export async function poolUsage(host: HostView): Promise<PoolUsage | undefined> {
+  const pool = await findPool(host, {});
+  if (pool.state !== "ready") return undefined;
+  const { total, free } = await host.space(POOL);
+  const options = mountAt(await listMounts(host), POOL)?.options ?? [];
+  const level = options
+    .map((option) => /^compress(?:-force)?=zstd:(\d+)$/.exec(option)?.[1])
+    .find((found) => found !== undefined);
+  return {
+    path: POOL,
+    kind: pool.kind,
+    totalBytes: total,
+    freeBytes: free,
+    levelInForce: Number(level ?? KERNEL_DEFAULT_LEVEL),
+  };
+}
+
+/** Measures each subvolume with compsize(8); without it only the names are known. */
+export async function subvolumeUsage(host: HostView): Promise<SubvolumeUsage[]> {
+  const found: SubvolumeUsage[] = [];
+  for (const { name, purpose, wantedLevel } of SUBVOLUMES) {
+    const measured = await host.probe(["compsize", "--bytes", `${POOL}/${name}`]);
+    found.push({ name, purpose, wantedLevel, ...parseCompsize(measured.stdout, measured.exitCode, measured.stderr) });
+  }
+  return found;
+}
+
+/**
+ * Reads `compsize --bytes`: the line TOTAL has percentage, bytes on disk,
+ * bytes uncompressed, bytes referenced.
+ */
+export function parseCompsize(
+  stdout: string,
+  exitCode: number,
+  stderr: string,
+): { sizeBytes?: number; usedBytes?: number } {
+  // it fails where there is nothing to measure
+  if (/^No files|All empty or still-delalloced files/m.test(stderr + stdout)) return { sizeBytes: 0, usedBytes: 0 };
+  const [, used, size] = /^TOTAL\s+\S+\s+(\d+)\s+(\d+)/m.exec(stdout) ?? [];
+  return exitCode !== 0 || used === undefined || size === undefined
+    ? {}
+    : { usedBytes: Number(used), sizeBytes: Number(size) };
+}

@@ -1,0 +1,279 @@
+import { join } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
+import { Interrupted, UserError } from "../host/errors.ts";
+import type { Argv, Host, HostView } from "../host/host.ts";
+import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { TEMPLATES } from "../pool/layout.ts";
+import { requirePool } from "../pool/pool.ts";
+import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
+import type { Report } from "../report/report.ts";
+import { FINISH_SCRIPT, FORBIDDEN, stageFiles, templateFiles } from "./contents.ts";
+import type { Definition } from "./definition.ts";
+import { digestTree } from "./digest.ts";
+import { listVersions, type Manifest, templateFolder, versionFolder } from "./manifest.ts";
+import { aptSources } from "./mirror.ts";
+
+export interface BuildOptions {
+  /** One of the definition's suites; the first unless given. */
+  readonly suite?: string;
+  /** Address of a mirror, or `auto` for that of this host's apt. */
+  readonly mirror: string;
+  /** Clamps every time stamp in the template (reproducible-builds.org); now unless given. */
+  readonly sourceDateEpoch?: number;
+}
+
+// below this a build cannot end well, and would only fill the pool
+const SPACE_NEEDED = 400 * 2 ** 20;
+
+/**
+ * Builds a new version of a template and makes it the current one in one
+ * step. A build that fails or is cut off leaves no trace: what a killed one
+ * left is removed by the next.
+ * @throws {UserError} when the definition has no such suite, the mirror does
+ *   not answer, a command in the template fails, or the pool is full
+ */
+export async function buildTemplate(
+  host: Host,
+  definition: Definition,
+  options: BuildOptions,
+  report: Report,
+): Promise<Manifest> {
+  await requirePool(host);
+  const suite = chooseSuite(definition, options.suite);
+  const sources = await aptSources(host, options.mirror, suite, definition.source.components);
+  await requireSpace(host, definition.name);
+  const folder = templateFolder(definition.name);
+  await host.makeDirectory(join(folder, "versions"), { mode: 0o700 });
+  for (const name of await sweepAbandoned(host, folder)) {
+    report({ kind: "say", text: `removed ${name}, which a build that was cut off had left` });
+  }
+  await sweepAbandoned(host, SCRATCH);
+  const started = Date.now();
+  const epoch = options.sourceDateEpoch ?? Math.floor(started / 1000);
+  const version = await freeVersion(host, definition.name, epoch);
+  const work = join(folder, await claimName(host, "new", version));
+  const scratch = join(SCRATCH, await claimName(host, "new", definition.name));
+  try {
+    await host.makeDirectory(join(work, "config"), { mode: 0o700 });
+    await createSubvolume(host, join(work, "rootfs"));
+    await fillRootfs(
+      host,
+      { definition, suite, version, sources, epoch, scratch, rootfs: join(work, "rootfs") },
+      report,
+    );
+    await refuseSecrets(host, join(work, "rootfs"));
+    report({ kind: "progress", task: `building ${definition.name}`, fraction: 0.93, detail: "sealing" });
+    await setReadOnly(host, join(work, "rootfs"), true);
+    const content = await digestTree(host, join(work, "rootfs"));
+    const manifest: Manifest = {
+      schema: 1,
+      name: definition.name,
+      version,
+      suite,
+      digest: content.digest,
+      definition: definition.digest,
+      sourceDateEpoch: epoch,
+      builtAt: new Date(started).toISOString(),
+      buildSeconds: Math.round((Date.now() - started) / 100) / 10,
+      bytes: content.bytes,
+      packages: await listPackages(host, join(work, "rootfs")),
+    };
+    await host.writeText(join(work, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
+    await host.rename(work, versionFolder(definition.name, version));
+    await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
+    return manifest;
+  } catch (error) {
+    await discard(host, work);
+    throw explain(error, definition, sources);
+  } finally {
+    await host.remove(scratch);
+  }
+}
+
+// mmdebstrap unpacks here before it hands the tree on; /tmp may be memory, and too small
+const SCRATCH = "/var/tmp/opdbus-build";
+
+function chooseSuite(definition: Definition, wanted: string | undefined): string {
+  const { suites } = definition.source;
+  const suite = wanted ?? suites[0];
+  if (suite !== undefined && suites.includes(suite)) return suite;
+  throw new UserError(`The template ${definition.name} cannot be built from ${JSON.stringify(wanted)}`, {
+    hint: `its suites are ${suites.join(", ")}, see ${definition.file}`,
+    exitCode: 2,
+  });
+}
+
+async function requireSpace(host: HostView, name: string): Promise<void> {
+  for (const path of [TEMPLATES, "/var/tmp"]) {
+    const { free } = await host.space(path);
+    if (free >= SPACE_NEEDED) continue;
+    throw new UserError(`Unable to build ${name}: only ${Math.floor(free / 2 ** 20)} MiB are free at ${path}`, {
+      hint: `op-dbus status   # shows what fills the pool; a build needs ${SPACE_NEEDED / 2 ** 20} MiB`,
+    });
+  }
+}
+
+/** A version's name is the time stamp it carries: `20261123T190000Z`, with a number after it when taken. */
+async function freeVersion(host: HostView, name: string, epoch: number): Promise<string> {
+  const stamp = new Date(epoch * 1000).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+  const taken = new Set((await listVersions(host, name)).map(({ version }) => version));
+  let version = stamp;
+  for (let count = 2; taken.has(version); count++) version = `${stamp}.${count}`;
+  return version;
+}
+
+interface Fill {
+  readonly definition: Definition;
+  readonly suite: string;
+  readonly version: string;
+  readonly sources: readonly string[];
+  readonly epoch: number;
+  readonly scratch: string;
+  readonly rootfs: string;
+}
+
+/**
+ * Packages' scripts run as the root of a user namespace (mmdebstrap's mode
+ * `unshare`), so that a bad one cannot reach the host; the tree comes out as
+ * a tar stream. The whole of it dies with us: SIGKILL to this process reaches
+ * `unshare`, and through it all processes and mounts of the build.
+ */
+async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void> {
+  const { definition, scratch } = fill;
+  const overlay = join(scratch, "overlay");
+  const archive = join(scratch, "overlay.tar");
+  // passable: the build's mapped root must reach what it unpacks
+  await host.makeDirectory(SCRATCH, { mode: 0o755 });
+  await host.makeDirectory(overlay);
+  await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
+  await stageFiles(host, overlay, templateFiles(definition, fill.suite, fill.version));
+  const stamp = `--mtime=@${fill.epoch}`;
+  await host.run([
+    "tar",
+    "--create",
+    "--file",
+    archive,
+    "--sort=name",
+    "--owner=0",
+    "--group=0",
+    stamp,
+    "--directory",
+    overlay,
+    ".",
+  ]);
+  const build: Argv = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--",
+    "mmdebstrap",
+    "--mode=unshare",
+    "--format=tar",
+    `--variant=${definition.source.variant}`,
+    ...(definition.packages.length > 0 ? [`--include=${definition.packages.join(",")}`] : []),
+    `--customize-hook=tar-in ${archive} /`,
+    `--customize-hook=chroot "$1" ${FINISH_SCRIPT}`,
+    "--",
+    fill.suite,
+    "-",
+    ...fill.sources,
+  ];
+  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
+  const unpack: Argv = [
+    "tar",
+    "--extract",
+    "--directory",
+    fill.rootfs,
+    "--numeric-owner",
+    "--preserve-permissions",
+    "--xattrs",
+    "--xattrs-include=security.capability",
+    "--exclude=./dev/*",
+  ];
+  await host.pipe(build, unpack, {
+    env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
+    onLine: (line) => reportPhase(line, definition.name, report),
+  });
+}
+
+/** What mmdebstrap says as it goes, and how far along that is (shares of a build that was timed). */
+const PHASES: readonly (readonly [start: string, fraction: number])[] = [
+  ["I: running apt-get update", 0.02],
+  ["I: downloading packages", 0.08],
+  ["I: extracting archives", 0.25],
+  ["I: installing essential packages", 0.35],
+  ["I: installing remaining packages", 0.5],
+  ["I: running --customize-hook", 0.8],
+  ["I: cleaning package lists", 0.85],
+  ["I: creating tarball", 0.87],
+];
+
+function reportPhase(line: string, name: string, report: Report): void {
+  const phase = PHASES.find(([start]) => line.startsWith(start));
+  if (phase) {
+    const detail =
+      line
+        .slice(3)
+        .replace(/\.\.\.$/, "")
+        .split(":")[0] ?? "";
+    report({ kind: "progress", task: `building ${name}`, fraction: phase[1], detail });
+  }
+}
+
+async function refuseSecrets(host: HostView, rootfs: string): Promise<void> {
+  for (const { path, what } of FORBIDDEN) {
+    if ((await host.stat(`${rootfs}${path}`)) === undefined) continue;
+    throw new UserError(`The template holds ${what} (${path}), which every clone would share`, {
+      hint: "remove it with a command at the end of the definition",
+    });
+  }
+}
+
+async function listPackages(host: HostView, rootfs: string): Promise<Record<string, string>> {
+  const listed = await host.probe([
+    "dpkg-query",
+    "--show",
+    `--admindir=${rootfs}/var/lib/dpkg`,
+    "--showformat=${Package} ${Version}\\n",
+  ]);
+  return Object.fromEntries(
+    listed.stdout
+      .split("\n")
+      .filter((line) => line !== "")
+      .map((line) => line.split(" ") as [string, string]),
+  );
+}
+
+function explain(error: unknown, definition: Definition, sources: readonly string[]): unknown {
+  if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
+  const said = error.result.stderr;
+  const reason = said
+    .split("\n")
+    .findLast((line) => /^(E|error):/i.test(line.trim()) && !/apt-get update|mmdebstrap failed/.test(line));
+  const message = `Unable to build the template ${definition.name}: ${reason?.trim() ?? error.message}`;
+  if (/No space left/.test(said)) {
+    return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
+  }
+  if (/Failed to fetch|Could not (connect|resolve)|apt-get .*update/.test(said)) {
+    return new UserError(`${message}\n  the mirror was: ${sources[0]}`, {
+      hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
+      cause: error,
+    });
+  }
+  return new UserError(
+    `${message}\n${said
+      .trim()
+      .split("\n")
+      .slice(-12)
+      .map((line) => `  ${line}`)
+      .join("\n")}`,
+    { cause: error },
+  );
+}

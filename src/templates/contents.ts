@@ -1,0 +1,81 @@
+import { dirname } from "node:path";
+import type { Host } from "../host/host.ts";
+import type { Definition } from "./definition.ts";
+
+/** Where the script that finishes a template lies while it runs; it removes itself. */
+export const FINISH_SCRIPT = "/.opdbus-finish";
+
+/** What every template carries to say what it is; a hook takes a closer look at whoever has it. */
+export const MARKER = "/etc/opdbus/template.json";
+
+/** What must not be in a template: it would be the same secret, or the same identity, in every clone. */
+export const FORBIDDEN: readonly { readonly path: string; readonly what: string }[] = [
+  { path: "/etc/ssh/ssh_host_rsa_key", what: "an SSH host key" },
+  { path: "/etc/ssh/ssh_host_ecdsa_key", what: "an SSH host key" },
+  { path: "/etc/ssh/ssh_host_ed25519_key", what: "an SSH host key" },
+  { path: "/var/lib/dbus/machine-id", what: "a machine id" },
+  { path: "/var/lib/systemd/random-seed", what: "a random seed" },
+  { path: "/var/lib/systemd/credential.secret", what: "a credential key" },
+  { path: "/etc/netclient", what: "a Netmaker identity" },
+  { path: "/etc/netmaker/join-key", what: "a Netmaker join key" },
+];
+
+interface TemplateFile {
+  readonly path: string;
+  readonly mode: number;
+  readonly content: string;
+}
+
+/** The files that are laid over the packages, the script that finishes the template among them. */
+export function templateFiles(definition: Definition, suite: string, version: string): TemplateFile[] {
+  const marker = { schema: 1, name: definition.name, version, suite, definition: definition.digest };
+  return [
+    ...definition.files.map(({ path, mode, content }) => ({ path, mode: Number.parseInt(mode, 8), content })),
+    ...keyFiles(definition),
+    { path: MARKER, mode: 0o644, content: `${JSON.stringify(marker)}\n` },
+    { path: "/etc/default/locale", mode: 0o644, content: `LANG=${definition.locale}\n` },
+    { path: "/etc/timezone", mode: 0o644, content: `${definition.timezone}\n` },
+    { path: FINISH_SCRIPT, mode: 0o700, content: finishScript(definition) },
+  ];
+}
+
+function keyFiles({ root_ssh_keys, users }: Definition): TemplateFile[] {
+  const files = users.map(({ name, ssh_keys }) => ({ path: `/home/${name}/.ssh/authorized_keys`, keys: ssh_keys }));
+  return [{ path: "/root/.ssh/authorized_keys", keys: root_ssh_keys }, ...files]
+    .filter(({ keys }) => keys.length > 0)
+    .map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` }));
+}
+
+// All names in here were checked by the definition's schema to need no quoting.
+function finishScript({ users, units, timezone, root_ssh_keys, commands }: Definition): string {
+  return [
+    "#!/bin/sh",
+    "set -eu",
+    `test -e /usr/share/zoneinfo/${timezone} || { echo "there is no time zone ${timezone}" >&2; exit 1; }`,
+    `ln -sfn /usr/share/zoneinfo/${timezone} /etc/localtime`,
+    ...(root_ssh_keys.length > 0 ? ["chmod 700 /root/.ssh"] : []),
+    ...users.flatMap(({ name, shell, groups, ssh_keys }) => [
+      `useradd --create-home --shell ${shell}${groups.length > 0 ? ` --groups ${groups.join(",")}` : ""} -- ${name}`,
+      ...(ssh_keys.length > 0 ? [`chown -R ${name}: /home/${name}`, `chmod 700 /home/${name}/.ssh`] : []),
+    ]),
+    ...units.enable.map((unit) => `systemctl enable --quiet ${unit}`),
+    ...units.disable.map((unit) => `systemctl disable --quiet ${unit}`),
+    ...units.mask.map((unit) => `systemctl mask --quiet ${unit}`),
+    ...commands,
+    // identity and traces of the build: each clone makes its own
+    "rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /etc/hostname /etc/resolv.conf",
+    "rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret",
+    "rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/log/bootstrap.log /var/cache/ldconfig/aux-cache",
+    ": >/etc/machine-id",
+    `rm -f ${FINISH_SCRIPT}`,
+    "",
+  ].join("\n");
+}
+
+/** Writes the files below a staging folder on the host, where nothing but the build looks. */
+export async function stageFiles(host: Host, staging: string, files: readonly TemplateFile[]): Promise<void> {
+  for (const { path, mode, content } of files) {
+    await host.makeDirectory(dirname(`${staging}${path}`));
+    await host.writeText(`${staging}${path}`, content, { mode });
+  }
+}

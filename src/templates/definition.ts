@@ -1,0 +1,118 @@
+import { createHash } from "node:crypto";
+import { basename, join } from "node:path";
+import { z } from "zod";
+import { checkTable, parseToml } from "../config/load-settings.ts";
+import { TEMPLATE_NAME } from "../config/names.ts";
+import { UserError } from "../host/errors.ts";
+import type { HostView } from "../host/host.ts";
+import { SETTINGS } from "../pool/layout.ts";
+import { TREE } from "../tree.ts";
+
+const word = /^[a-z0-9][a-z0-9+.-]*$/;
+const absolutePath = z
+  .string()
+  .regex(/^(\/[\w@%+=:,.-]+)+$/, "an absolute path without blanks")
+  .refine((path) => !path.split("/").includes(".."), "a path without ..");
+const unit = z
+  .string()
+  .regex(/^[\w@.:-]+\.(service|socket|timer|target|mount|path)$/, "a unit name such as ssh.service");
+const sshKey = z
+  .string()
+  .regex(
+    /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/,
+    "a public SSH key on one line",
+  );
+
+const definitionSchema = z.strictObject({
+  description: z.string().regex(/^[^\n]{1,200}$/, "one line of at most 200 characters"),
+  source: z.strictObject({
+    type: z.enum(["mmdebstrap"]),
+    /** The first is the default. */
+    suites: z.array(z.string().regex(word, "a suite such as trixie")).min(1),
+    variant: z.enum(["minbase", "apt", "required", "important", "standard"]).default("minbase"),
+    components: z.array(z.string().regex(word, "a component such as main")).min(1).default(["main"]),
+  }),
+  packages: z.array(z.string().regex(word, "a package name")).default([]),
+  timezone: z
+    .string()
+    .regex(/^[A-Za-z0-9_+-]+(\/[A-Za-z0-9_+-]+)*$/, "a time zone such as Etc/UTC")
+    .default("Etc/UTC"),
+  locale: z
+    .string()
+    .regex(/^[\w.@-]+$/, "a locale such as C.UTF-8")
+    .default("C.UTF-8"),
+  units: z
+    .strictObject({
+      enable: z.array(unit).default([]),
+      disable: z.array(unit).default([]),
+      mask: z.array(unit).default([]),
+    })
+    .prefault({}),
+  root_ssh_keys: z.array(sshKey).default([]),
+  users: z
+    .array(
+      z.strictObject({
+        name: z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, "a user name"),
+        shell: absolutePath.default("/bin/bash"),
+        groups: z.array(z.string().regex(/^[a-z_][a-z0-9_-]{0,30}$/, "a group name")).default([]),
+        ssh_keys: z.array(sshKey).default([]),
+      }),
+    )
+    .default([]),
+  files: z
+    .array(
+      z.strictObject({
+        path: absolutePath,
+        mode: z
+          .string()
+          .regex(/^[0-7]{3,4}$/, 'an octal mode such as "644"')
+          .default("644"),
+        content: z.string(),
+      }),
+    )
+    .default([]),
+  /** Shell text, run inside the root file system when everything else is in place. */
+  commands: z.array(z.string().min(1)).default([]),
+});
+
+/** What a template is made of: data, shipped or written by the admin. */
+export type Definition = z.output<typeof definitionSchema> & {
+  readonly name: string;
+  /** Where it was read from. */
+  readonly file: string;
+  /** Hex SHA-256 of what it says, whatever its layout and comments. */
+  readonly digest: string;
+};
+
+const FOLDERS = [join(SETTINGS, "templates.d"), join(TREE, "templates")];
+
+/** Names of all definitions; the admin's own and the shipped ones. */
+export async function listDefinitions(host: HostView): Promise<string[]> {
+  const names = new Set<string>();
+  for (const folder of FOLDERS) {
+    for (const file of (await host.list(folder)) ?? []) {
+      if (file.endsWith(".toml") && TEMPLATE_NAME.test(basename(file, ".toml"))) names.add(basename(file, ".toml"));
+    }
+  }
+  return [...names].toSorted();
+}
+
+/**
+ * Reads a definition; the admin's own comes before a shipped one of the same name.
+ * @throws {UserError} when there is none, or naming file, line and what is allowed
+ */
+export async function readDefinition(host: HostView, name: string): Promise<Definition> {
+  for (const folder of FOLDERS) {
+    const file = join(folder, `${name}.toml`);
+    const text = await host.readText(file);
+    if (text === undefined) continue;
+    const content = checkTable(definitionSchema, parseToml(text, file), text, file);
+    const digest = createHash("sha256").update(JSON.stringify(content)).digest("hex");
+    return { ...content, name, file, digest };
+  }
+  const known = await listDefinitions(host);
+  throw new UserError(`Unable to find a definition of the template ${name}`, {
+    hint: `known: ${known.join(", ")}; your own go to ${FOLDERS[0]}/${name}.toml`,
+    exitCode: 2,
+  });
+}

@@ -1,0 +1,104 @@
+import { join } from "node:path";
+import { UserError } from "../host/errors.ts";
+import type { HostView } from "../host/host.ts";
+import { TEMPLATES } from "../pool/layout.ts";
+
+/** What is known of a sealed version of a template; manifest.json beside its root file system. */
+export interface Manifest {
+  readonly schema: 1;
+  readonly name: string;
+  readonly version: string;
+  readonly suite: string;
+  /** Hex SHA-256 of the content, see `digestTree`. */
+  readonly digest: string;
+  /** Hex SHA-256 of the definition it was built from. */
+  readonly definition: string;
+  readonly sourceDateEpoch: number;
+  /** ISO 8601, UTC. */
+  readonly builtAt: string;
+  readonly buildSeconds: number;
+  /** Size of all files together, before compression. */
+  readonly bytes: number;
+  /** Package name to version. */
+  readonly packages: Readonly<Record<string, string>>;
+}
+
+export interface TemplateVersion {
+  readonly version: string;
+  readonly current: boolean;
+  /** Undefined when the manifest cannot be read. */
+  readonly manifest: Manifest | undefined;
+}
+
+/** Folder of a template; `rootfs` in it is a link to the current version's. */
+export function templateFolder(name: string): string {
+  return join(TEMPLATES, name);
+}
+
+/** Folder of one version: its sealed `rootfs`, `manifest.json`, and `config/`. */
+export function versionFolder(name: string, version: string): string {
+  return join(templateFolder(name), "versions", version);
+}
+
+/** Names of the templates that have a current version. */
+export async function listTemplates(host: HostView): Promise<string[]> {
+  const names: string[] = [];
+  for (const name of (await host.list(TEMPLATES)) ?? []) {
+    if ((await currentVersion(host, name)) !== undefined) names.push(name);
+  }
+  return names;
+}
+
+/** The version that new containers are cloned from; undefined when nothing is built. */
+export async function currentVersion(host: HostView, name: string): Promise<string | undefined> {
+  const target = await host.readLink(join(templateFolder(name), "rootfs"));
+  const version = /^versions\/([^/]+)\/rootfs$/.exec(target ?? "")?.[1];
+  if (version === undefined) return undefined;
+  return (await host.stat(join(versionFolder(name, version), "rootfs"))) === undefined ? undefined : version;
+}
+
+/** All versions of a template, oldest first. */
+export async function listVersions(host: HostView, name: string): Promise<TemplateVersion[]> {
+  const current = await currentVersion(host, name);
+  const versions: TemplateVersion[] = [];
+  for (const version of (await host.list(join(templateFolder(name), "versions"))) ?? []) {
+    const manifest = await readManifest(host, name, version).catch(() => undefined);
+    versions.push({ version, current: version === current, manifest });
+  }
+  return versions;
+}
+
+/** @throws {UserError} when the version does not exist or its manifest is broken */
+export async function readManifest(host: HostView, name: string, version: string): Promise<Manifest> {
+  const path = join(versionFolder(name, version), "manifest.json");
+  const text = await host.readText(path);
+  try {
+    const manifest = JSON.parse(text ?? "") as Manifest;
+    if (manifest.schema === 1 && manifest.name === name) return manifest;
+  } catch {
+    // falls through to the message
+  }
+  throw new UserError(
+    `Unable to read the manifest of ${name} ${version}: ${path} is ${text === undefined ? "missing" : "broken"}`,
+    {
+      hint: `op-dbus template build ${name}`,
+    },
+  );
+}
+
+/**
+ * The version to work with.
+ * @throws {UserError} when the template, or that version of it, was not built
+ */
+export async function requireVersion(host: HostView, name: string, version?: string): Promise<string> {
+  const found = version ?? (await currentVersion(host, name));
+  if (found !== undefined && (await host.stat(join(versionFolder(name, found), "rootfs"))) !== undefined) return found;
+  const built = await listTemplates(host);
+  throw new UserError(
+    `There is no template ${name}${version === undefined ? "" : ` in version ${version}`} on this host`,
+    {
+      hint: `op-dbus template build ${name}   # on this host: ${built.join(", ") || "none"}`,
+      exitCode: 3,
+    },
+  );
+}

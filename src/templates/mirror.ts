@@ -1,0 +1,46 @@
+import { UserError } from "../host/errors.ts";
+import type { HostView } from "../host/host.ts";
+
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/**
+ * The lines of sources.list that a template is built from and keeps.
+ * @param mirror an address, or `auto`: what this host's own apt uses
+ * @throws {UserError} when apt has no Debian mirror to take over
+ */
+export async function aptSources(
+  host: HostView,
+  mirror: string,
+  suite: string,
+  components: readonly string[],
+): Promise<string[]> {
+  const signed = (await host.stat(KEYRING)) === undefined ? "" : `[signed-by=${KEYRING}] `;
+  const line = (uri: string, name: string) => `deb ${signed}${uri.replace(/\/+$/, "")} ${name} ${components.join(" ")}`;
+  if (mirror !== "auto") return [line(mirror, suite)];
+  const targets = await host.probe([
+    "apt-get",
+    "indextargets",
+    "--format",
+    "$(REPO_URI) $(CODENAME) $(ORIGIN)",
+    "Created-By: Packages",
+  ]);
+  const found = targets.stdout.split("\n").map((text) => text.split(" "));
+  const mirrorFor = (matches: RegExp) =>
+    found.find(
+      ([uri, codename, origin]) => uri?.startsWith("http") && matches.test(codename ?? "") && origin === "Debian",
+    )?.[0];
+  const base = mirrorFor(/^[a-z]+$/);
+  if (base === undefined) {
+    throw new UserError("Unable to find a Debian mirror: this host's apt has no lists of one", {
+      hint: 'apt-get update   # or name one in /etc/opdbus/opdbus.toml: [templates] mirror = "https://deb.debian.org/debian"',
+      exitCode: 3,
+    });
+  }
+  const updates = mirrorFor(/-updates$/);
+  const security = mirrorFor(/-security$/);
+  return [
+    line(base, suite),
+    ...(updates === undefined ? [] : [line(updates, `${suite}-updates`)]),
+    ...(security === undefined ? [] : [line(security, `${suite}-security`)]),
+  ];
+}
