@@ -1,4 +1,5 @@
 import type { UserError } from "../host/errors.ts";
+import { jsonText } from "../report/json.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
 
 export interface Renderer {
@@ -60,14 +61,12 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       for (const line of layOut([header, ...rows])) this.print(line);
     },
     json(value) {
-      this.print(JSON.stringify(value, null, 2));
+      this.print(jsonText(value));
     },
     fail(error, asJson) {
       const known = error instanceof Error && "exitCode" in error ? (error as UserError) : undefined;
       if (asJson)
-        stdout.write(
-          `${JSON.stringify({ schema: 1, error: { message: messageOf(error), hint: known?.hint ?? null } }, null, 2)}\n`,
-        );
+        stdout.write(`${jsonText({ schema: 1, error: { message: messageOf(error), hint: known?.hint ?? null } })}\n`);
       if (known === undefined)
         return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
       say(paint(style, "31", `error: ${known.message}`));

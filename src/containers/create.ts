@@ -104,8 +104,8 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
   let at = work;
   try {
     await host.makeDirectory(work, { mode: 0o700 });
-    await host.writeText(join(work, "container.json"), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
-    await host.writeText(join(work, "config"), lxcConfig(record, facts, request.sshKeys), { mode: 0o600 });
+    await host.createText(join(work, "container.json"), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
+    await host.createText(join(work, "config"), lxcConfig(record, facts, request.sshKeys), { mode: 0o600 });
     await snapshotSubvolume(host, join(versionFolder(request.template, version), "rootfs"), join(work, "rootfs"));
     await renameToFree(host, work, name);
     at = containerFolder(name);

@@ -32,6 +32,9 @@ export const localFiles: FileOperations = {
   async writeText(path, text, attributes = {}) {
     writeWhole(path, text, attributes);
   },
+  async createText(path, text, attributes = {}) {
+    createFile(path, text, attributes);
+  },
   async appendText(path, text) {
     const file = fs.openSync(path, "a", 0o600);
     try {
@@ -103,8 +106,19 @@ function digestFile(path: string): string {
 
 function writeWhole(path: string, text: string, attributes: FileAttributes): void {
   const temporary = temporaryBeside(path);
+  try {
+    createFile(temporary, text, attributes);
+    fs.renameSync(temporary, path);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
+  }
+  syncDirectory(dirname(path));
+}
+
+function createFile(path: string, text: string, attributes: FileAttributes): void {
   // 0600 until it has its owner: a secret must not be readable for a moment
-  const file = fs.openSync(temporary, "wx", 0o600);
+  const file = fs.openSync(path, "wx", 0o600);
   try {
     fs.writeFileSync(file, text);
     if (attributes.uid !== undefined || attributes.gid !== undefined) {
@@ -112,14 +126,9 @@ function writeWhole(path: string, text: string, attributes: FileAttributes): voi
     }
     fs.fchmodSync(file, attributes.mode ?? 0o644);
     fs.fsyncSync(file);
-    fs.renameSync(temporary, path);
-  } catch (error) {
-    fs.rmSync(temporary, { force: true });
-    throw error;
   } finally {
     fs.closeSync(file);
   }
-  syncDirectory(dirname(path));
 }
 
 function temporaryBeside(path: string): string {

@@ -3,6 +3,7 @@ import type { Argv, Host, HostView } from "../host/host.ts";
 import { CURRENT_STATE } from "../pool/layout.ts";
 import { poolUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, readManifest } from "../templates/manifest.ts";
+import { jsonText } from "../report/json.ts";
 import { VERSION } from "../version.ts";
 
 /**
@@ -36,7 +37,7 @@ export async function queryState(host: HostView) {
 
 /** Writes the current state where the specification wants it. */
 export async function saveState(host: Host): Promise<void> {
-  await host.writeText(CURRENT_STATE, `${JSON.stringify(await queryState(host), null, 2)}\n`, { mode: 0o600 });
+  await host.writeText(CURRENT_STATE, `${jsonText(await queryState(host))}\n`, { mode: 0o600 });
 }
 
 interface IpInterface {

@@ -17,18 +17,8 @@ export async function aptSources(
   const signed = (await host.stat(KEYRING)) === undefined ? "" : `[signed-by=${KEYRING}] `;
   const line = (uri: string, name: string) => `deb ${signed}${uri.replace(/\/+$/, "")} ${name} ${components.join(" ")}`;
   if (mirror !== "auto") return [line(mirror, suite)];
-  const targets = await host.probe([
-    "apt-get",
-    "indextargets",
-    "--format",
-    "$(REPO_URI) $(CODENAME) $(ORIGIN)",
-    "Created-By: Packages",
-  ]);
-  const found = targets.stdout.split("\n").map((text) => text.split(" "));
-  const mirrorFor = (matches: RegExp) =>
-    found.find(
-      ([uri, codename, origin]) => uri?.startsWith("http") && matches.test(codename ?? "") && origin === "Debian",
-    )?.[0];
+  const targets = await listTargets(host);
+  const mirrorFor = (release: RegExp) => targets.find((target) => release.test(target.release))?.uri;
   const base = mirrorFor(/^[a-z]+$/);
   if (base === undefined) {
     throw new UserError("Unable to find a Debian mirror: this host's apt has no lists of one", {
@@ -43,4 +33,21 @@ export async function aptSources(
     ...(updates === undefined ? [] : [line(updates, `${suite}-updates`)]),
     ...(security === undefined ? [] : [line(security, `${suite}-security`)]),
   ];
+}
+
+interface AptTarget {
+  readonly uri: string;
+  /** Suite as sources.list names it, such as `bookworm-security`. */
+  readonly release: string;
+}
+
+/** Debian's own package lists among those that apt has fetched. */
+async function listTargets(host: HostView): Promise<AptTarget[]> {
+  const format = "$(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)";
+  const listed = await host.probe(["apt-get", "indextargets", "--format", format, "Created-By: Packages"]);
+  return listed.stdout.split("\n").flatMap((line) => {
+    const [uri = "", release = "", component, origin = ""] = line.split(" ");
+    // others publish a suite "trixie", too
+    return origin === "Debian" && component === "main" && uri.startsWith("http") ? [{ uri, release }] : [];
+  });
 }

@@ -1,7 +1,10 @@
 import { buildTemplate } from "../../templates/build.ts";
-import { readDefinition } from "../../templates/definition.ts";
+import { type Definition, readDefinition } from "../../templates/definition.ts";
 import { currentVersion } from "../../templates/manifest.ts";
-import { changesNeeded, type Step } from "../step.ts";
+import type { HostView } from "../../host/host.ts";
+import { UserError } from "../../host/errors.ts";
+import { aptSources } from "../../templates/mirror.ts";
+import { changesNeeded, type Finding, type Step } from "../step.ts";
 
 /**
  * Step 5: every template that the settings name has a current version.
@@ -16,9 +19,12 @@ export function templatesStep(names: readonly string[], mirror: string): Step {
     async check(host) {
       const changes: string[] = [];
       for (const name of names) {
-        // a definition that is broken must be told before anything is changed
-        await readDefinition(host, name);
-        if ((await currentVersion(host, name)) === undefined) changes.push(`Build the template ${name}`);
+        // what is wrong with a definition or the mirror must be told before anything is changed
+        const definition = await readDefinition(host, name);
+        if ((await currentVersion(host, name)) !== undefined) continue;
+        const blocked = await findBlock(host, definition, mirror);
+        if (blocked) return blocked;
+        changes.push(`Build the template ${name}`);
       }
       return changesNeeded(changes);
     },
@@ -29,4 +35,14 @@ export function templatesStep(names: readonly string[], mirror: string): Step {
       }
     },
   };
+}
+
+async function findBlock(host: HostView, { source }: Definition, mirror: string): Promise<Finding | undefined> {
+  try {
+    await aptSources(host, mirror, source.suites[0] ?? "", source.components);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { state: "blocked", reason: error.message, hint: error.hint ?? "apt-get update" };
+  }
 }

@@ -1,0 +1,91 @@
+import { cp, mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { buildTree } from "./build.ts";
+import { missingForLab, startNode, type LabNode } from "./node.ts";
+
+const TREE_IN_NODE = "/root/opdbus-pve";
+
+/**
+ * Puts the program on a node as an admin would unpack it, with the one
+ * setting that this machine needs: its kernel lends a node no cgroup controllers.
+ */
+export async function bringProgram(node: LabNode): Promise<void> {
+  await cp(await buildTree(), join(node.root, TREE_IN_NODE), { recursive: true });
+  await mkdir(join(node.root, "etc/opdbus/conf.d"), { recursive: true });
+  await writeFile(join(node.root, "etc/opdbus/conf.d/lab.toml"), '[container]\nlimits = "best-effort"\n');
+}
+
+/** What an admin types on a fresh host, and why. */
+const STORY: readonly (readonly [why: string, ...argv: string[]])[] = [
+  ["The host's apt knows its mirror; templates come from there.", "apt-get", "update", "-qq"],
+  ["What would be done on this host?", `${TREE_IN_NODE}/opdbus-pve`, "install", "--dry-run", "--pool-size", "8G"],
+  ["Do it.", `${TREE_IN_NODE}/opdbus-pve`, "install", "--yes", "--quiet", "--pool-size", "8G"],
+  ["A second run finds nothing to do.", "opdbus-pve", "install", "--yes"],
+  [
+    "A container, cloned from the template, started.",
+    "op-dbus",
+    "container",
+    "create",
+    "web-01",
+    "--template",
+    "debian-base",
+    "--network",
+    "socket",
+    "--wait",
+  ],
+  ["And another.", "op-dbus", "container", "create", "db-01", "--network", "none", "--memory", "512", "--wait"],
+  ["A command in each.", "op-dbus", "container", "exec", "web-01", "--", "hostname"],
+  ["", "op-dbus", "container", "exec", "db-01", "--", "cat", "/etc/opdbus/template.json"],
+  ["What is there?", "op-dbus", "container", "list"],
+  ["", "op-dbus", "status"],
+  ["The same as one document.", "op-dbus", "query"],
+  ["Every change is on record, and the record is a hash chain.", "op-dbus", "audit", "log"],
+  ["", "op-dbus", "audit", "verify"],
+  ["What does not work yet, or is not as it should be?", "op-dbus", "doctor"],
+];
+
+async function demo(keep: boolean): Promise<void> {
+  const missing = await missingForLab();
+  if (missing.length > 0) {
+    say("This machine cannot run the demo:");
+    for (const sentence of missing) say(`  ${sentence}`);
+    process.exitCode = 3;
+    return;
+  }
+  const started = performance.now();
+  say("Making a disposable Debian 13 node: its own systemd, disk and network, on this machine's kernel.");
+  say("(The first time, its image is built from Debian's packages; that takes half a minute.)");
+  const node = await startNode({ name: "demo", keep });
+  try {
+    await bringProgram(node);
+    for (const [why, ...argv] of STORY) await tell(node, why, argv);
+  } finally {
+    if (keep) {
+      say(`\nThe node stays. Enter it with:\n  ${node.enter}\nRemove it with: npm run demo -- --remove`);
+    } else {
+      await node.stop();
+      say("\nThe node is gone, with all its containers.");
+    }
+  }
+  say(`${((performance.now() - started) / 1000).toFixed(0)} s in all.`);
+}
+
+async function tell(node: LabNode, why: string, argv: readonly string[]): Promise<void> {
+  if (why !== "") say(`\n# ${why}`);
+  say(`$ ${argv.join(" ").replace(`${TREE_IN_NODE}/`, "./")}`);
+  const exitCode = await node.show(argv);
+  if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited with ${exitCode}`);
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+if (import.meta.main) {
+  if (process.argv.includes("--remove")) {
+    const { stopNode } = await import("./node.ts");
+    await stopNode("demo");
+  } else {
+    await demo(process.argv.includes("--keep"));
+  }
+}
