@@ -1,19 +1,6 @@
-import { cp, mkdir, writeFile } from "node:fs/promises";
-import { join } from "node:path";
 import { buildTree } from "./build.ts";
 import { missingForLab, startNode, type LabNode } from "./node.ts";
-
-const TREE_IN_NODE = "/root/opdbus-pve";
-
-/**
- * Puts the program on a node as an admin would unpack it, with the one
- * setting that this machine needs: its kernel lends a node no cgroup controllers.
- */
-export async function bringProgram(node: LabNode): Promise<void> {
-  await cp(await buildTree(), join(node.root, TREE_IN_NODE), { recursive: true });
-  await mkdir(join(node.root, "etc/opdbus/conf.d"), { recursive: true });
-  await writeFile(join(node.root, "etc/opdbus/conf.d/lab.toml"), '[container]\nlimits = "best-effort"\n');
-}
+import { bringProgram, TREE_IN_NODE } from "./program.ts";
 
 /** What an admin types on a fresh host, and why. */
 const STORY: readonly (readonly [why: string, ...argv: string[]])[] = [
@@ -57,7 +44,7 @@ async function demo(keep: boolean): Promise<void> {
   say("(The first time, its image is built from Debian's packages; that takes half a minute.)");
   const node = await startNode({ name: "demo", keep });
   try {
-    await bringProgram(node);
+    await bringProgram(node, await buildTree());
     for (const [why, ...argv] of STORY) await tell(node, why, argv);
   } finally {
     if (keep) {

@@ -79,6 +79,8 @@ function reasonFor(error: unknown): Reason | undefined {
 }
 
 function sqliteReason(code: string, message: string): Reason {
+  // SQLite makes room for its shared memory file before it writes to it.
+  if (code === "SQLITE_IOERR_SHMSIZE") return sqliteReason("SQLITE_FULL", message);
   if (isDamage(code)) return { why: `it is damaged (${message})`, hint: KEEP_AND_REPLACE };
   // Extended codes such as SQLITE_IOERR_WRITE begin with the primary one.
   const [, primary = ""] = code.split("_");

@@ -13,7 +13,7 @@ export interface Actor {
 }
 
 /** How an operation ended; `durationMs` counts from its own start. */
-export type Outcome = { status: "ok"; durationMs: number } | { status: "failed"; durationMs: number; error: unknown };
+type Outcome = { status: "ok"; durationMs: number } | { status: "failed"; durationMs: number; error: unknown };
 
 /** An operation whose intent is in the log. It ends by one call of `run` or of `finish`. */
 export interface Recorded {

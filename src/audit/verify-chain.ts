@@ -9,7 +9,7 @@ import { isDamage } from "./database.ts";
  */
 export type AuditVerdict = { ok: true; rows: number; head: string } | { ok: false; rows: number; firstBad: BadRow };
 
-export interface BadRow {
+interface BadRow {
   id: number | null;
   what: string;
 }
@@ -22,11 +22,12 @@ export interface BadRow {
  * row before the last, swapped rows, any change to the genesis row but to its
  * timestamp, and damaged pages or indexes.
  *
- * Cannot detect, because the customer's formula covers neither: a changed
+ * Cannot detect, because the customer's formula covers none of it: a changed
  * metadata or embedding (of other rows than genesis), the genesis row's
  * timestamp, characters moved between timestamp, operation and target (the
- * formula has no separators), newest rows cut off, an older copy of the file
- * put back, and a chain rewritten as a whole by someone who can write the file.
+ * formula has no separators), newest rows cut off, rows added at the end with
+ * fitting hashes, an older copy of the file put back, and a chain rewritten from
+ * any row to its end: whoever can write the file can compute the hashes.
  *
  * Takes an open connection. Returns the verdict. Throws SQLite's errors other
  * than damage (`SQLITE_IOERR`, `SQLITE_BUSY`).

@@ -28,7 +28,8 @@ export async function loadSettings(host: HostView, file?: string): Promise<Setti
     const path = join(DROP_INS, name);
     merged = mergeTables(merged, readTable((await host.readText(path)) ?? "", path));
   }
-  return settingsSchema.parse(merged);
+  // files that are right by themselves can contradict each other
+  return checkTable(settingsSchema, merged, "", `${file ?? MAIN_FILE} and ${DROP_INS}/*.toml together`);
 }
 
 // each file is checked by itself, so that the message names the right one
@@ -77,23 +78,42 @@ function problem(path: readonly PropertyKey[], what: string, text: string): stri
   return `${line === undefined ? "" : `line ${line}: `}${path.map(String).join(".") || "the file"}: ${what}`;
 }
 
-/** The line on which a key stands, where it stands plainly; 1 is the first. */
+/** The line on which a key stands, or else its table; 1 is the first. */
 function lineOf(path: readonly string[], text: string): number | undefined {
-  const keys = path.filter((part) => !/^\d+$/.test(part));
-  let table = "";
-  for (const [index, line] of text.split("\n").entries()) {
-    const header = /^\s*\[+\s*([\w.-]+)\s*\]+/.exec(line)?.[1];
-    if (header !== undefined) table = `${header}.`;
-    const key = /^\s*([\w.-]+)\s*=/.exec(line)?.[1];
-    const here = key === undefined ? header : `${table}${key}`;
-    if (
-      here !== undefined &&
-      (here === keys.join(".") || `${here}.` === `${keys.slice(0, -1).join(".")}.${keys.at(-1)}.`)
-    ) {
-      return index + 1;
-    }
+  const places = placesOf(text);
+  for (let depth = path.length; depth > 0; depth--) {
+    const line = places.get(path.slice(0, depth).join("."));
+    if (line !== undefined) return line;
   }
   return undefined;
+}
+
+/** Where keys and tables stand plainly: `files.1.path` is the key `path` of the second `[[files]]`. */
+function placesOf(text: string): Map<string, number> {
+  const places = new Map<string, number>();
+  const counts = new Map<string, number>();
+  let table = "";
+  let quotes: string | undefined;
+  for (const [index, line] of text.split("\n").entries()) {
+    if (quotes !== undefined) {
+      if (line.includes(quotes)) quotes = undefined;
+      continue;
+    }
+    const [, brackets, header] = /^\s*(\[+)\s*([\w.-]+)\s*\]/.exec(line) ?? [];
+    const [, key, value = ""] = /^\s*([\w.-]+)\s*=\s*(.*)$/.exec(line) ?? [];
+    if (header !== undefined) {
+      const count = (counts.get(header) ?? -1) + 1;
+      counts.set(header, count);
+      table = brackets === "[[" ? `${header}.${count}` : header;
+    }
+    if (header === undefined && key === undefined) continue;
+    const here = [table, key].filter(Boolean).join(".");
+    const parents = here.split(".").map((_, depth, parts) => parts.slice(0, depth + 1).join("."));
+    for (const each of parents) if (!places.has(each)) places.set(each, index + 1);
+    const opened = /^("""|''')/.exec(value)?.[0];
+    if (opened !== undefined && !value.slice(3).includes(opened)) quotes = opened;
+  }
+  return places;
 }
 
 function mergeTables(under: Table, over: Table): Table {

@@ -54,7 +54,12 @@ export const localFiles: FileOperations = {
   async replaceLink(target, path) {
     const temporary = temporaryBeside(path);
     fs.symlinkSync(target, temporary);
-    fs.renameSync(temporary, path);
+    try {
+      fs.renameSync(temporary, path);
+    } catch (error) {
+      fs.rmSync(temporary, { force: true });
+      throw error;
+    }
     syncDirectory(dirname(path));
   },
   async setAttributes(path, attributes) {

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import * as fs from "node:fs";
+import type { Socket } from "node:net";
 import { dirname } from "node:path";
 import { UserError } from "./errors.ts";
 
@@ -31,7 +32,9 @@ export async function holdLock(path: string, holder: string): Promise<() => Prom
     });
   }
   fs.writeFileSync(path, `${holder}\n`);
-  // the lock must not keep a finished program alive
+  // the lock must not keep a finished program alive, neither as a process nor as a pipe
+  child.stdout.destroy();
+  (child.stdin as unknown as Socket).unref();
   child.unref();
   return async () => {
     fs.writeFileSync(path, "");

@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { CommandFailed } from "./command-failed.ts";
 import { Interrupted } from "./errors.ts";
 import type { Argv, CommandOptions, CommandResult } from "./host.ts";
@@ -54,12 +55,15 @@ export async function executePipe(
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
   sink.stdin.on("error", () => {});
   source.stdout.pipe(sink.stdin);
+  const first = await Promise.race([source.then(() => from), sink.then(() => to)]);
+  // nobody reads any more: the source must hear of it, and not wait for ever
+  if (first === to) source.stdout.destroy();
   const [sourceResult, sinkResult] = await Promise.all([source, sink]);
   if (signal.aborted) throw new Interrupted();
   const wrote = toResult(from, sourceResult, undefined);
   const read = toResult(to, sinkResult, undefined);
-  // when the sink fails, the source only reports the broken pipe
-  if (read.exitCode !== 0) throw new CommandFailed(to, read);
+  // who ended first is to blame: the other only reports the broken pipe, or that its input was cut short
+  if (read.exitCode !== 0 && (first === to || wrote.exitCode === 0)) throw new CommandFailed(to, read);
   if (wrote.exitCode !== 0) throw new CommandFailed(from, wrote);
   return read;
 }
@@ -109,7 +113,8 @@ function toResult(argv: Argv, ended: Ended, timeoutMs: number | undefined): Comm
     return { exitCode: 124, stdout, stderr: `${stderr}\nno answer within ${timeoutMs} ms` };
   }
   if (ended.exitCode === undefined) {
-    return { exitCode: 128, stdout, stderr: `${stderr}\n${ended.signal ?? ended.originalMessage ?? "ended"}` };
+    const number = constants.signals[ended.signal as NodeJS.Signals] ?? 0;
+    return { exitCode: 128 + number, stdout, stderr: `${stderr}\n${ended.signal ?? ended.originalMessage ?? "ended"}` };
   }
   return { exitCode: ended.exitCode, stdout, stderr };
 }

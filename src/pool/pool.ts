@@ -99,7 +99,10 @@ async function planLoop(host: HostView, sizeBytes: number): Promise<PoolFinding>
       return {
         state: "blocked",
         reason: `a pool of ${inMiB(sizeBytes)} does not fit: ${inMiB(free)} are free where ${POOL_IMAGE} would lie`,
-        hint: `opdbus-pve install --pool-size ${Math.max(1, Math.floor((free * 0.8) / 2 ** 30))}G`,
+        hint:
+          free * 0.8 < SMALLEST_POOL
+            ? `df -h ${dirname(HOST_STATE)}   # make room there, or choose an empty disk for the pool`
+            : `opdbus-pve install --pool-size ${asSize(free * 0.8)}`,
       };
     }
   }
@@ -244,6 +247,10 @@ export async function requirePool(host: HostView): Promise<void> {
     hint: known ? `systemctl start '${POOL_MOUNT_UNIT}'` : "opdbus-pve install",
     exitCode: 3,
   });
+}
+
+function asSize(bytes: number): string {
+  return bytes >= 2 ** 30 ? `${Math.floor(bytes / 2 ** 30)}G` : `${Math.floor(bytes / 2 ** 20)}M`;
 }
 
 function inMiB(bytes: number): string {

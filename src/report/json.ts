@@ -14,5 +14,5 @@ function withSnakeKeys(value: unknown): unknown {
 
 function snakeKey(key: string): string {
   const isOurs = /^[a-z]+([A-Z][a-z0-9]*)+$/.test(key);
-  return isOurs ? key.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : key;
+  return isOurs ? key.replace("MiB", "Mib").replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`) : key;
 }

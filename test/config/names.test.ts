@@ -1,0 +1,69 @@
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { checkContainerName, checkTemplateName } from "../../src/config/names.ts";
+
+const CORPUS = [
+  "../x",
+  "-x",
+  "x-",
+  "",
+  "a b",
+  "é",
+  "web-01\n",
+  "\nweb-01",
+  ".",
+  "..",
+  "a/b",
+  "A",
+  "a.b",
+  "a_b",
+  "a\0",
+  "ａ",
+  "--",
+  "-",
+];
+
+/** RFC 1123, section 2.1, said without the expression under test; lower case only. */
+function isLabel(text: string, longest: number): boolean {
+  const letters = [...text];
+  return (
+    letters.length > 0 &&
+    letters.length <= longest &&
+    letters.every((letter) => "abcdefghijklmnopqrstuvwxyz0123456789-".includes(letter)) &&
+    letters[0] !== "-" &&
+    letters.at(-1) !== "-"
+  );
+}
+
+describe.each([
+  ["container", checkContainerName, 63],
+  ["template", checkTemplateName, 40],
+] as const)("a %s name", (_, check, longest) => {
+  const accepts = (text: string) => {
+    try {
+      return check(text) === text;
+    } catch (error) {
+      expect(error).toMatchObject({
+        name: "UserError",
+        exitCode: 2,
+        message: expect.stringContaining(JSON.stringify(text)),
+      });
+      return false;
+    }
+  };
+
+  test.each([...CORPUS, "a".repeat(longest + 1)])("is not %j", (text) => {
+    expect(accepts(text)).toBe(false);
+  });
+
+  test.each(["a", "0", "web-01", "a--b", "9a", "a".repeat(longest)])("is %s", (text) => {
+    expect(accepts(text)).toBe(true);
+  });
+
+  test("is a label of RFC 1123 in lower case, and every such label is one", () => {
+    const almost = fc.string({ unit: fc.constantFrom(..."ab09-", "Z", ".", "/", "\n"), maxLength: longest + 2 });
+    fc.assert(fc.property(fc.oneof(almost, fc.string()), (text) => accepts(text) === isLabel(text, longest)));
+    const labels = fc.string({ unit: fc.constantFrom(..."abcxyz059-"), minLength: 1, maxLength: longest + 2 });
+    fc.assert(fc.property(labels, (text) => accepts(text) === isLabel(text, longest)));
+  });
+});

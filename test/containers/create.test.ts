@@ -1,0 +1,178 @@
+import { expect, test } from "vitest";
+import { type ContainerRequest, createContainer, prepareCreate } from "../../src/containers/create.ts";
+import type { Host } from "../../src/host/host.ts";
+import { CONTAINERS } from "../../src/pool/layout.ts";
+import { debianHost } from "../debian-host.ts";
+import { installedHost, VERSION_NAME } from "../installed-host.ts";
+
+const REQUEST: ContainerRequest = {
+  template: "debian-base",
+  network: "none",
+  cores: 2,
+  memoryMiB: 512,
+  swapMiB: 0,
+  sshKeys: [],
+  limits: "enforce",
+};
+
+async function create(host: Host, name = "web-01", request = REQUEST) {
+  return createContainer(host, name, await prepareCreate(host, request));
+}
+
+test("a container is a snapshot, a record and a configuration, and a link for LXC", async () => {
+  const host = installedHost();
+  const record = await create(host, "web-01", { ...REQUEST, ip: "10.0.0.5/24", network: "socket" });
+  expect(record).toMatchObject({ name: "web-01", templateVersion: VERSION_NAME, ip: "10.0.0.5/24", network: "socket" });
+  const folder = `${CONTAINERS}/web-01`;
+  expect(JSON.parse((await host.readText(`${folder}/container.json`)) ?? "")).toEqual(record);
+  expect(await host.stat(folder)).toMatchObject({ mode: 0o700, uid: 0 });
+  expect(await host.stat(`${folder}/config`)).toMatchObject({ mode: 0o600 });
+  expect(await host.stat(`${folder}/container.json`)).toMatchObject({ mode: 0o600 });
+  expect(await host.stat(`${folder}/rootfs`)).toMatchObject({ inode: 256 });
+  expect((await host.probe(["btrfs", "property", "get", `${folder}/rootfs`, "ro"])).stdout).toBe("ro=false\n");
+  expect(await host.readText(`${folder}/rootfs/etc/debian_version`)).toBe("13.2\n");
+  expect(await host.readLink("/var/lib/lxc/web-01")).toBe(folder);
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+});
+
+test("takes a version that is not the current one", async () => {
+  const host = installedHost();
+  const old = "/var/lib/op-dbus/@templates/debian-base/versions/20250101T000000Z/rootfs";
+  host.tree.put(old, { inode: 256 });
+  expect(await create(host, "web-01", { ...REQUEST, templateVersion: "20250101T000000Z" })).toMatchObject({
+    templateVersion: "20250101T000000Z",
+  });
+});
+
+test.each([
+  ["there is no pool", debianHost, {}, "There is no pool"],
+  ["the network is not there yet", installedHost, { network: "mesh" }, "Mesh networking is not there yet"],
+  ["the template was not built", installedHost, { template: "ubuntu" }, "There is no template ubuntu on this host"],
+  [
+    "the version was not built",
+    installedHost,
+    { templateVersion: "1" },
+    "There is no template debian-base in version 1",
+  ],
+] as const)("refuses when %s, and changes nothing", async (_, make, request, message) => {
+  const host = make();
+  await expect(create(host, "web-01", { ...REQUEST, ...request })).rejects.toMatchObject({
+    exitCode: 3,
+    message: expect.stringContaining(message),
+    hint: expect.stringMatching(/./),
+  });
+  expect(host.changes).toEqual([]);
+});
+
+test("refuses when root has no ids for containers", async () => {
+  const host = installedHost({ files: { "/etc/subuid": "" } });
+  await expect(create(host)).rejects.toMatchObject({ exitCode: 3, hint: "opdbus-pve install" });
+});
+
+test("a limit that this host cannot enforce is an error, or said in the record", async () => {
+  const host = installedHost({ files: { "/sys/fs/cgroup/cgroup.controllers": "memory pids\n" } });
+  await expect(create(host)).rejects.toThrow("This host cannot limit cores: its cgroup2 has no such controller");
+  expect(await create(host, "web-01", { ...REQUEST, limits: "best-effort" })).toMatchObject({
+    limitsNotInForce: ["cores"],
+  });
+  const config = await host.readText(`${CONTAINERS}/web-01/config`);
+  expect(config).toContain("lxc.cgroup2.memory.max = 512M");
+  expect(config).not.toContain("cpu.max");
+});
+
+test("a name of ours is taken", async () => {
+  const host = installedHost();
+  await create(host);
+  host.forget();
+  await expect(create(host)).rejects.toThrow("There is a container web-01 already");
+  expect(host.changes).toEqual([]);
+});
+
+test.each([
+  ["a folder", { "/var/lib/lxc/web-01/config": "" }],
+  ["a link to somewhere else", { "/var/lib/lxc/web-01": { target: "/srv/web-01" } }],
+])("a name that LXC has as %s is taken, and stays as it is", async (_, files) => {
+  const host = installedHost({ files });
+  await expect(create(host)).rejects.toThrow("LXC has a container web-01 already that is not ours");
+  expect(host.changes).toEqual([]);
+});
+
+test("a link of our own that a destroy left is no obstacle", async () => {
+  const host = installedHost({ files: { "/var/lib/lxc/web-01": { target: `${CONTAINERS}/web-01` } } });
+  await create(host);
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+});
+
+/** A host on which one operation fails: a command that begins so, or a file operation on such a path. */
+function failingAt(host: Host, operation: "makeDirectory" | "createText" | "rename" | "makeLink", path: RegExp): Host {
+  const original = host[operation] as (...args: unknown[]) => Promise<void>;
+  return {
+    ...host,
+    [operation]: async (...args: string[]) => {
+      if (args.some((each) => path.test(String(each)))) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+      return original(...args);
+    },
+  };
+}
+
+test.each([
+  ["makeDirectory", /\.new-/],
+  ["createText", /container\.json$/],
+  ["createText", /\/config$/],
+  ["rename", /\.new-/],
+  ["makeLink", /^\/var\/lib\/lxc/],
+] as const)("a failure of %s on %s leaves nothing behind", async (operation, path) => {
+  const host = installedHost();
+  const prepared = await prepareCreate(host, REQUEST);
+  await expect(createContainer(failingAt(host, operation, path), "web-01", prepared)).rejects.toThrow("ENOSPC");
+  expect(await host.list(CONTAINERS)).toEqual([]);
+  expect(await host.list("/var/lib/lxc")).toEqual([]);
+  await expect(create(host)).resolves.toMatchObject({ name: "web-01" });
+});
+
+test("a failing snapshot leaves nothing behind, and says why", async () => {
+  const host = installedHost({
+    commands: { "btrfs subvolume snapshot": { exitCode: 1, stderr: "ERROR: No space left on device\n" } },
+  });
+  await expect(create(host)).rejects.toThrow(/No space left on device$/);
+  expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+test("a name that LXC gives away while we work is left to whom it was given", async () => {
+  const host = installedHost();
+  host.script("btrfs subvolume snapshot", ({ argv, tree }) => {
+    tree.put("/var/lib/lxc/web-01/config", { text: "theirs" });
+    tree.put(argv.at(-1) ?? "", { inode: 256 });
+  });
+  await expect(create(host)).rejects.toThrow("LXC has a container web-01 already that is not ours");
+  expect(await host.readText("/var/lib/lxc/web-01/config")).toBe("theirs");
+  expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+test("of two creates of one name one wins, whole, and the other says so", async () => {
+  const host = installedHost();
+  const prepared = await prepareCreate(host, REQUEST);
+  // another process: it gets to the same place between our look and our rename
+  let overtaken = false;
+  const other = {
+    ...host,
+    rename: async (from: string, to: string) => {
+      if (!overtaken) {
+        overtaken = true;
+        host.tree.put("/proc/77/stat", { text: host.tree.get(`/proc/${process.pid}/stat`)?.text ?? "" });
+        const theirs = { ...prepared, request: { ...REQUEST, cores: 7 } };
+        await createContainer({ ...host, makeDirectory: host.makeDirectory }, "web-01", theirs).catch(() => {});
+      }
+      return host.rename(from, to);
+    },
+  } satisfies Host;
+  await expect(createContainer(other, "web-01", prepared)).rejects.toThrow("There is a container web-01 already");
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+});
+
+test("what a killed create left is removed by the next", async () => {
+  const host = installedHost();
+  host.tree.put(`${CONTAINERS}/.new-99-1-web-01/rootfs`, { inode: 256 });
+  await create(host, "db");
+  expect(await host.list(CONTAINERS)).toEqual(["db"]);
+});

@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { findIdRange, ID_RANGE_SIZE, nextFreeId } from "../../src/containers/id-range.ts";
+import { environmentStep } from "../../src/install/steps/environment.ts";
+import { debianHost } from "../debian-host.ts";
+
+function hostWith(subuid: string, subgid = subuid) {
+  return debianHost({ files: { "/etc/subuid": subuid, "/etc/subgid": subgid } });
+}
+
+test.each([
+  ["root's range", "alice:100000:65536\nroot:165536:65536\n", 165536],
+  ["root's range by number", "0:200000:65536\n", 200000],
+  ["a wide range of root", "root:1000000:1000000000\n", 1000000],
+  ["the one of root's that is wide enough", "root:100000:1000\nroot:300000:65536\n", 300000],
+])("takes %s", async (_, text, start) => {
+  expect(await findIdRange(hostWith(text))).toBe(start);
+});
+
+test.each([
+  ["nobody has one", "", ""],
+  ["only others have one", "alice:100000:65536\n", "alice:100000:65536\n"],
+  ["root's is too small", "root:100000:65535\n", "root:100000:65535\n"],
+  ["users and groups differ", "root:100000:65536\n", "root:200000:65536\n"],
+  ["there is none of groups", "root:100000:65536\n", ""],
+  ["the line is damaged", "root:100000\n#root:100000:65536\nroot:x:65536\n", "root:100000:65536\n"],
+  [
+    "root shares it with a user, who could act as a container's root",
+    "root:100000:65536\nalice:100000:65536\n",
+    "root:100000:65536\n",
+  ],
+  ["a user's range of groups reaches into it", "root:100000:65536\n", "root:100000:65536\nalice:165535:65536\n"],
+])("finds none where %s", async (_, subuid, subgid) => {
+  expect(await findIdRange(hostWith(subuid, subgid))).toBeUndefined();
+});
+
+test("starts at useradd's first id, or above every range in use", async () => {
+  expect(await nextFreeId(hostWith(""))).toBe(100_000);
+  expect(await nextFreeId(hostWith("alice:100000:65536\n", "bob:300000:100\n"))).toBe(300_100);
+});
+
+test("the installer's range is root's own, whatever others have, and is kept afterwards", async () => {
+  const owner = fc.constantFrom("alice", "bob", "root", "0", "lxd");
+  const range = fc.record({ owner, start: fc.nat({ max: 2_000_000 }), size: fc.integer({ min: 1, max: 500_000 }) });
+  const ranges = fc.array(range, { maxLength: 6 });
+  await fc.assert(
+    fc.asyncProperty(ranges, ranges, async (users, groups) => {
+      const text = (all: typeof users) => all.map((one) => `${one.owner}:${one.start}:${one.size}\n`).join("");
+      const host = hostWith(text(users), text(groups));
+      const before = await findIdRange(host);
+      await environmentStep().apply(host, () => {});
+      const start = (await findIdRange(host)) ?? Number.NaN;
+      if (before !== undefined) expect(start).toBe(before);
+      const others = [...users, ...groups].filter((one) => !["root", "0"].includes(one.owner));
+      for (const other of others) {
+        expect(other.start + other.size <= start || start + ID_RANGE_SIZE <= other.start).toBe(true);
+      }
+      expect(await environmentStep().check(host)).toEqual({ state: "ok" });
+    }),
+    { numRuns: 200 },
+  );
+});
+
+test("does not invent ids beyond those that Linux has", async () => {
+  const host = hostWith("alice:100000:4294800000\n");
+  expect(await environmentStep().check(host)).toMatchObject({ state: "blocked" });
+});

@@ -1,0 +1,99 @@
+import { expect, test } from "vitest";
+import { createContainer, prepareCreate } from "../../src/containers/create.ts";
+import { destroyContainer, setOnboot, startContainer, stopContainer, unitOf } from "../../src/containers/lifecycle.ts";
+import { runningContainers } from "../../src/containers/running.ts";
+import { CONTAINERS } from "../../src/pool/layout.ts";
+import { installedHost } from "../installed-host.ts";
+
+async function hostWith(name: string) {
+  const host = installedHost();
+  const prepared = await prepareCreate(host, {
+    template: "debian-base",
+    network: "none",
+    cores: 1,
+    memoryMiB: 64,
+    swapMiB: 0,
+    sshKeys: [],
+    limits: "enforce",
+  });
+  await createContainer(host, name, prepared);
+  host.forget();
+  return host;
+}
+
+test("starts and stops once, and says whether it had to", async () => {
+  const host = await hostWith("web-01");
+  expect(await startContainer(host, "web-01")).toBe(true);
+  expect(await startContainer(host, "web-01")).toBe(false);
+  expect(await stopContainer(host, "web-01")).toBe(true);
+  expect(await stopContainer(host, "web-01")).toBe(false);
+  expect(host.changes).toEqual([
+    "run systemctl start lxc@web-01.service",
+    "run lxc-stop --name web-01 --timeout 60",
+    "run systemctl stop lxc@web-01.service",
+  ]);
+});
+
+test("a container that does not come up is told with what its unit said", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl start", "");
+  host.script("journalctl", "lxc-start: no such profile\n");
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({
+    message: "Unable to start web-01:\n  lxc-start: no such profile",
+    hint: expect.stringContaining("journalctl -u lxc@web-01.service"),
+  });
+});
+
+test("destroys all of it: data, link, start with the host", async () => {
+  const host = await hostWith("web-01");
+  await setOnboot(host, "web-01", true);
+  host.tree.put(`${CONTAINERS}/web-01/rootfs/var/lib/machines`, { inode: 256 });
+  await destroyContainer(host, "web-01", false);
+  expect(await host.list(CONTAINERS)).toEqual([]);
+  expect(await host.list("/var/lib/lxc")).toEqual([]);
+  expect((await host.probe(["systemctl", "is-enabled", unitOf("web-01")])).stdout).toBe("disabled\n");
+});
+
+test("one that runs is destroyed only by force", async () => {
+  const host = await hostWith("web-01");
+  await startContainer(host, "web-01");
+  host.forget();
+  await expect(destroyContainer(host, "web-01", false)).rejects.toThrow("web-01 is running");
+  expect(host.changes).toEqual([]);
+  await destroyContainer(host, "web-01", true);
+  expect(host.changes[0]).toBe("run lxc-stop --name web-01 --kill");
+  expect(await runningContainers(host)).toEqual(new Set());
+  expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+test.each([
+  ["only the link is left", `${CONTAINERS}/web-01`],
+  ["only the folder is left", "/var/lib/lxc/web-01"],
+  ["the record is gone", `${CONTAINERS}/web-01/container.json`],
+  ["the root file system is gone", `${CONTAINERS}/web-01/rootfs`],
+])("removes one of which %s", async (_, gone) => {
+  const host = await hostWith("web-01");
+  host.tree.drop(gone);
+  await destroyContainer(host, "web-01", false);
+  expect(await host.list(CONTAINERS)).toEqual([]);
+  expect(await host.list("/var/lib/lxc")).toEqual([]);
+});
+
+test("a destroy that fails is finished by the next, whoever calls it", async () => {
+  const host = await hostWith("web-01");
+  host.script("btrfs subvolume delete", 1);
+  await expect(destroyContainer(host, "web-01", false)).rejects.toThrow(/btrfs subvolume delete/);
+  host.script("btrfs subvolume delete", ({ argv, tree }) => tree.drop(argv.at(-1) ?? ""));
+  // the process that failed is gone by then
+  host.tree.put(`/proc/${process.pid}/stat`, {
+    text: host.tree.get(`/proc/${process.pid}/stat`)?.text?.replace("4242", "4343") ?? "",
+  });
+  await expect(destroyContainer(host, "web-01", false)).rejects.toThrow("There is no container web-01");
+  expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+test("what LXC has and we have not is not ours to remove", async () => {
+  const host = installedHost({ files: { "/var/lib/lxc/theirs/config": "x" } });
+  await expect(destroyContainer(host, "theirs", true)).rejects.toThrow("There is no container theirs");
+  expect(await host.readText("/var/lib/lxc/theirs/config")).toBe("x");
+});

@@ -1,0 +1,246 @@
+import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { posix } from "node:path";
+import { expect, onTestFinished } from "vitest";
+import type { Argv } from "../src/host/host.ts";
+import {
+  type Behaviour,
+  type Call,
+  type Entry,
+  memoryHost,
+  type MemoryHost,
+  type Tree,
+} from "../src/host/memory-host.ts";
+import { TREE } from "../src/tree.ts";
+import { readFixture } from "./fixture.ts";
+
+interface DebianOptions {
+  /** What the root file system is; a BTRFS host needs no pool of its own. */
+  readonly root?: "btrfs" | "ext4";
+  /** Added to what a fresh Debian has, or in place of it. */
+  readonly files?: Readonly<Record<string, string | Entry>>;
+  readonly commands?: Readonly<Record<string, Behaviour>>;
+  readonly space?: { total: number; free: number };
+}
+
+/**
+ * A fresh Debian in memory with the packages that the installer wants, and
+ * with commands that do to its files what the real ones would. The test fails
+ * when a command was used that nothing stands for.
+ */
+export function debianHost({ root = "btrfs", files = {}, commands = {}, space }: DebianOptions = {}): MemoryHost {
+  const host = memoryHost({
+    files: { ...freshFiles(root), ...files },
+    commands: { ...BTRFS, ...SYSTEMD, ...USERS, ...DISKS, ...TEMPLATE_BUILD, ...LXC, ...OTHERS, ...commands },
+    ...(space && { space }),
+  });
+  onTestFinished(() => expect(host.unscripted, "commands that nothing stands for").toEqual([]));
+  return host;
+}
+
+/** What /proc/PID/stat says of a process that was started at this tick. */
+export function processStat(pid: number, start: number): string {
+  return `${pid} (node (1) x) S 1 ${pid} ${pid} 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 11 0 ${start} 1 1\n`;
+}
+
+const PROGRAM_FILES = { "op-dbus": "#!/bin/sh\n", "lib/main.mjs": "// the program\n" };
+
+function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
+  const digests = Object.entries(PROGRAM_FILES).map(([path, text]) => [path, sha256(text)]);
+  const commands = "btrfs mkfs.btrfs lxc-start mmdebstrap newuidmap usermod chattr ip flock setpriv tar".split(" ");
+  return {
+    ...Object.fromEntries(commands.map((name) => [`/usr/bin/${name}`, ""])),
+    "/etc/group": "root:x:0:\nusers:x:100:\n",
+    "/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
+    "/etc/subgid": "",
+    "/etc/subuid": "",
+    "/etc/systemd/system/multi-user.target.wants/": "",
+    "/proc/filesystems": "nodev\tproc\n\text4\n\tbtrfs\n",
+    "/proc/net/unix": readFixture("proc/net-unix-empty.txt"),
+    "/proc/self/mountinfo": readFixture(`proc/mountinfo-root-${root}.txt`),
+    "/proc/sys/kernel/osrelease": "6.12.0-amd64\n",
+    [`/proc/${process.pid}/stat`]: processStat(process.pid, 4242),
+    "/run/systemd/system/": "",
+    "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
+    "/usr/local/bin/": "",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "",
+    "/var/lib/lxc/": "",
+    "/var/tmp/": "",
+    ...Object.fromEntries(Object.entries(PROGRAM_FILES).map(([path, text]) => [`${TREE}/${path}`, text])),
+    [`${TREE}/opdbus.toml.sample`]: "# settings\n",
+    [`${TREE}/templates/debian-base.toml`]: readFileSync(`${TREE}/templates/debian-base.toml`, "utf8"),
+    [`${TREE}/tree.json`]: JSON.stringify({ version: "dev", files: Object.fromEntries(digests) }),
+  };
+}
+
+const BTRFS: Record<string, Behaviour> = {
+  "btrfs subvolume create": ({ argv, tree }) => {
+    const path = last(argv);
+    if (tree.get(path)) return failed(`ERROR: target path already exists: ${path}`);
+    if (!tree.get(posix.dirname(path))) return failed(`ERROR: cannot access ${posix.dirname(path)}`);
+    return tree.put(path, { inode: 256 });
+  },
+  "btrfs subvolume snapshot": ({ argv, tree }) => {
+    const [from = "", to = ""] = argv.slice(-2);
+    if (tree.get(from)?.inode !== 256) return failed(`ERROR: not a subvolume: ${from}`);
+    if (tree.get(to)) return failed(`ERROR: target path already exists: ${to}`);
+    copyTree(tree, from, to);
+    return tree.put(to, { ...tree.get(from), properties: { ro: String(argv.includes("-r")) } });
+  },
+  "btrfs subvolume delete": ({ argv, tree }) => {
+    const path = last(argv);
+    if (tree.get(path)?.inode !== 256) return failed(`ERROR: not a subvolume: ${path}`);
+    if (subvolumesIn(tree, path).length > 0) return failed("ERROR: Could not destroy subvolume: Directory not empty");
+    return tree.drop(path);
+  },
+  "btrfs subvolume list -o": ({ argv, tree }) =>
+    subvolumesIn(tree, last(argv))
+      .map((path, index) => `ID ${300 + index} gen 8 top level 256 path ${path.replace("/var/lib/op-dbus/", "")}\n`)
+      .join(""),
+  "btrfs property get": ({ argv, tree }) => {
+    const [path = "", name = ""] = argv.slice(3);
+    const value = tree.get(path)?.properties[name] ?? (name === "ro" ? "false" : undefined);
+    return value === undefined ? "" : `${name}=${value}\n`;
+  },
+  "btrfs property set": ({ argv, tree }) => {
+    const [path = "", name = "", value = ""] = argv.slice(3);
+    const found = tree.get(path);
+    if (!found) return failed(`ERROR: cannot access ${path}`);
+    return tree.put(path, { ...found, properties: { ...found.properties, [name]: value } });
+  },
+  "compsize --bytes": readFixture("btrfs/compsize-mixed.txt"),
+};
+
+const WANTS = "/etc/systemd/system/multi-user.target.wants";
+const ACTIVE = "/run/active-units";
+
+const SYSTEMD: Record<string, Behaviour> = {
+  "systemctl daemon-reload": "",
+  "systemctl enable": ({ argv, tree }) => {
+    tree.put(`${WANTS}/${last(argv)}`, { target: `/etc/systemd/system/${last(argv)}` });
+    if (argv.includes("--now")) tree.put(`${ACTIVE}/${last(argv)}`, { text: "" });
+  },
+  "systemctl disable": ({ argv, tree }) => tree.drop(`${WANTS}/${last(argv)}`),
+  "systemctl is-enabled": ({ argv, tree }) =>
+    tree.get(`${WANTS}/${last(argv)}`) ? "enabled\n" : { exitCode: 1, stdout: "disabled\n" },
+  "systemctl is-active": ({ argv, tree }) =>
+    tree.get(`${ACTIVE}/${last(argv)}`) ? "active\n" : { exitCode: 3, stdout: "inactive\n" },
+  "systemctl show": "Id=opdbus.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n",
+  "systemctl start": ({ argv, tree }) => {
+    const unit = last(argv);
+    tree.put(`${ACTIVE}/${unit}`, { text: "" });
+    if (unit.endsWith(".mount")) mountUnit(tree, unit);
+    if (unit.startsWith("lxc@")) setRunning(tree, unit.slice(4, -".service".length), true);
+  },
+  "systemctl stop": ({ argv, tree }) => tree.drop(`${ACTIVE}/${last(argv)}`),
+};
+
+/** Mounts what a unit says, over a folder that must be empty. */
+function mountUnit(tree: Tree, unit: string): void {
+  const text = tree.get(`/etc/systemd/system/${unit}`)?.text ?? "";
+  const [what = "", where = ""] = ["What", "Where"].map((key) => new RegExp(`^${key}=(.+)$`, "m").exec(text)?.[1]);
+  expect(tree.below(where), "a mount point is empty").toEqual([where]);
+  tree.put(where, { inode: 256 });
+  const source = /^Options=.*loop/m.test(text) ? "/dev/loop0" : what;
+  const mounts = tree.get("/proc/self/mountinfo")?.text ?? "";
+  const line = `99 27 0:60 / ${where} rw,noatime shared:99 - btrfs ${source} rw,space_cache=v2,subvol=/\n`;
+  tree.put("/proc/self/mountinfo", { text: mounts + line });
+}
+
+const USERS: Record<string, Behaviour> = {
+  getent: ({ argv, tree }) => {
+    const line = new RegExp(`^${last(argv)}:.*$`, "m").exec(tree.get("/etc/group")?.text ?? "")?.[0];
+    return line === undefined ? 2 : `${line}\n`;
+  },
+  "groupadd --system": ({ argv, tree }) => append(tree, "/etc/group", `${last(argv)}:x:987:\n`),
+  usermod: ({ argv, tree }) => {
+    for (const [option, file] of [
+      ["--add-subuids", "/etc/subuid"],
+      ["--add-subgids", "/etc/subgid"],
+    ] as const) {
+      const [first = 0, end = 0] = (argv[argv.indexOf(option) + 1] ?? "").split("-").map(Number);
+      append(tree, file, `${last(argv)}:${first}:${end - first + 1}\n`);
+    }
+  },
+};
+
+// the text of a device or image in this tree is what is on it: nothing, or a file system's name
+const DISKS: Record<string, Behaviour> = {
+  chattr: "",
+  "truncate --size": "",
+  "mkfs.btrfs": ({ argv, tree }) => tree.put(last(argv), { ...tree.get(last(argv)), text: "btrfs" }),
+  "blkid --probe --output export": ({ argv, tree }) => {
+    const on = tree.get(last(argv))?.text;
+    return on ? `DEVNAME=${last(argv)}\n${on === "gpt" ? "PTTYPE" : "TYPE"}=${on}\n` : 2;
+  },
+  "blkid --probe --match-tag UUID": "1b9c0a54-0001-4e33-9d5c-8d4f1c2a7e01\n",
+  "lsblk --json": ({ argv, tree }) =>
+    tree.get(last(argv))
+      ? JSON.stringify({ blockdevices: [{ path: last(argv), type: "disk" }] })
+      : { exitCode: 32, stderr: `lsblk: ${last(argv)}: not a block device` },
+  "modprobe --dry-run": 1,
+};
+
+// a build that works: packages and staged files make a small tree
+const TEMPLATE_BUILD: Record<string, Behaviour> = {
+  "apt-get indextargets": readFixture("apt/indextargets-debian-13.txt"),
+  "tar --create": ({ argv, tree }) => {
+    const folder = argv[argv.indexOf("--directory") + 1] ?? "";
+    return tree
+      .below(folder)
+      .map((path) => `${path.slice(folder.length)} ${tree.get(path)?.text ?? ""}\n`)
+      .join("");
+  },
+  "setpriv --pdeathsig KILL": { stdout: "a tar stream", stderr: readFixture("mmdebstrap/progress.txt") },
+  "tar --extract": ({ argv, tree }) =>
+    tree.put(`${argv[argv.indexOf("--directory") + 1]}/etc/debian_version`, { text: "13.2\n" }),
+  "sha256sum --binary": ({ options }) => `${sha256(options.input ?? "")} *-\n`,
+  "du --summarize": "104857600\t.\n",
+  "dpkg-query --show": "systemd 257.9-1\nssh 1:10.0\n",
+};
+
+const LXC: Record<string, Behaviour> = {
+  "lxc-info --name": ({ argv, tree }) =>
+    tree.get("/proc/net/unix")?.text?.includes(`@/var/lib/lxc/${argv[2]}/command`) ? "RUNNING\n" : "STOPPED\n",
+  "lxc-stop --name": ({ argv, tree }) => setRunning(tree, argv[2] ?? "", false),
+};
+
+function setRunning(tree: Tree, name: string, running: boolean): void {
+  const line = `0000000000000000: 00000002 00000000 00010000 0001 01 31733 @/var/lib/lxc/${name}/command\n`;
+  const before = (tree.get("/proc/net/unix")?.text ?? "").replace(line, "");
+  tree.put("/proc/net/unix", { text: running ? before + line : before });
+}
+
+const OTHERS: Record<string, Behaviour> = {
+  "cp --archive": ({ argv, tree }) => copyTree(tree, ...(argv.slice(-2) as [string, string])),
+  "ip -json": "[]",
+};
+
+function copyTree(tree: Tree, from: string, to: string): void {
+  for (const path of tree.below(from)) {
+    const { inode: _, ...entry } = tree.get(path) ?? { inode: 0 };
+    tree.put(`${to}${path.slice(from.length)}`, entry);
+  }
+}
+
+/** The subvolumes below a path that have no other in between. */
+function subvolumesIn(tree: Tree, path: string): string[] {
+  const all = tree.below(path).filter((each) => each !== path && tree.get(each)?.inode === 256);
+  return all.filter((each) => !all.some((other) => each.startsWith(`${other}/`)));
+}
+
+function append(tree: Tree, path: string, text: string): void {
+  tree.put(path, { ...tree.get(path), text: `${tree.get(path)?.text ?? ""}${text}` });
+}
+
+function failed(stderr: string): { exitCode: number; stderr: string } {
+  return { exitCode: 1, stderr: `${stderr}\n` };
+}
+
+function last(argv: Call["argv"]): string {
+  return (argv as Argv).at(-1) ?? "";
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}

@@ -1,0 +1,304 @@
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { type LabNode, stopNode } from "../../lab/node.ts";
+import { startInstalledNode } from "../../lab/program.ts";
+
+const POOL = "/var/lib/op-dbus";
+
+describe("containers on an installed node", () => {
+  let node: LabNode;
+
+  beforeAll(async () => {
+    node = await startInstalledNode("containers");
+  });
+  afterAll(() => stopNode("containers"));
+
+  const op = (...argv: string[]) => node.run(["op-dbus", ...argv]);
+  const sh = async (script: string) => (await node.run(["sh", "-c", script])).stdout;
+  const json = async (...argv: string[]) => JSON.parse((await op(...argv, "--json")).stdout);
+  /** What there is of containers, finished or not: nothing may be left behind by a failure. */
+  const traces = () => sh(`ls -A ${POOL}/@containers /var/lib/lxc; btrfs subvolume list -o ${POOL}/@containers`);
+
+  test("are made, started, asked, and removed without a trace", async () => {
+    const before = await traces();
+    const made = await op("container", "create", "web-01", "--network", "socket", "--wait");
+    expect(made).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/web-01: running\n$/) });
+    expect(made.stderr).toContain("loopback only");
+
+    const who = await op(
+      "container",
+      "exec",
+      "web-01",
+      "--",
+      "sh",
+      "-c",
+      "id -un; hostname; cat /etc/hostname; exit 7",
+    );
+    expect(who).toMatchObject({ exitCode: 7, stdout: "root\nweb-01\nweb-01\n" });
+    expect((await json("container", "list")).containers).toMatchObject([
+      {
+        name: "web-01",
+        running: true,
+        record: { network: "socket", template: "debian-base", cores: 2, memory_mib: 2048 },
+      },
+    ]);
+    expect((await op("container", "logs", "web-01", "--lines", "20")).stdout).toContain("web-01 systemd[1]");
+
+    const refused = await op("container", "destroy", "web-01", "--yes");
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("web-01 is running") });
+    expect(await op("container", "destroy", "web-01", "--force")).toMatchObject({ exitCode: 0 });
+    expect(await traces()).toBe(before);
+    expect((await op("audit", "verify")).exitCode).toBe(0);
+  });
+
+  test("are LXC's containers, too: its own commands find, start and enter them", async () => {
+    await op("container", "create", "plain", "--network", "none");
+    expect(await sh("lxc-ls")).toContain("plain");
+    expect(
+      await sh("lxc-start -n plain && lxc-wait -n plain -s RUNNING -t 10 && lxc-attach -n plain -- hostname"),
+    ).toBe("plain\n");
+    expect((await json("container", "show", "plain")).running).toBe(true);
+    expect(await op("container", "stop", "plain", "--timeout", "20")).toMatchObject({
+      exitCode: 0,
+      stdout: "plain: stopped\n",
+    });
+    await op("container", "destroy", "plain", "--yes");
+  });
+
+  test("run unprivileged, in Debian's unit, with root mapped away, and out of reach of the host's users", async () => {
+    await op("container", "create", "mapped", "--network", "none", "--start");
+    expect(await sh("systemctl is-active lxc@mapped")).toBe("active\n");
+    expect(await sh("lxc-attach -n mapped -- cat /proc/self/uid_map")).toMatch(/^\s*0\s+100000\s+65536\s*$/);
+    // on disk a guest's set-uid file is owned by the host's root: only the closed folder is between
+    await sh("lxc-attach -n mapped -- sh -c 'cp /bin/sh /usr/local/bin/suid && chmod 4755 /usr/local/bin/suid'");
+    const planted = `${POOL}/@containers/mapped/rootfs/usr/local/bin/suid`;
+    expect(await sh(`stat -c '%u %a' ${planted}`)).toBe("0 4755\n");
+    // by way of a shell: setpriv itself still looks paths up with root's capabilities
+    const nobody = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "sh", "-c"];
+    const user = await node.run([...nobody, `${planted} -c id`]);
+    expect(user.exitCode).not.toBe(0);
+    expect(user.stdout).toBe("");
+    await op("container", "destroy", "mapped", "--force");
+  });
+
+  test("have an identity of their own, made at their first start", async () => {
+    await op("container", "create", "one", "two", "--network", "none", "--wait");
+    const identity = (name: string) =>
+      sh(`lxc-attach -n ${name} -- sh -c 'cat /etc/machine-id /etc/ssh/ssh_host_ed25519_key.pub'`);
+    const [first, second] = [await identity("one"), await identity("two")];
+    expect(first).toMatch(/^[0-9a-f]{32}\nssh-ed25519 /);
+    expect(first.split("\n")[0]).not.toBe(second.split("\n")[0]);
+    expect(first.split(" ")[1]).not.toBe(second.split(" ")[1]);
+    await op("container", "stop", "one");
+    await op("container", "start", "one", "--wait");
+    expect(await identity("one")).toBe(first);
+    await op("container", "destroy", "one", "two", "--force");
+  });
+
+  test("get the public keys they were made with, and refuse private ones", async () => {
+    await sh("ssh-keygen -q -t ed25519 -N '' -C admin@node -f /root/key || lxc-ls >/dev/null");
+    await writeFile(
+      join(node.root, "root/key.pub"),
+      "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake admin@node\n",
+    );
+    await writeFile(join(node.root, "root/private"), "-----BEGIN OPENSSH PRIVATE KEY-----\nxx\n");
+    await op("container", "create", "keys", "--network", "none", "--ssh-key", "/root/key.pub", "--wait");
+    expect(await sh("lxc-attach -n keys -- cat /root/.ssh/authorized_keys")).toMatch(
+      /^ssh-ed25519 AAAA\S+ admin@node\n$/,
+    );
+    expect(await sh("lxc-attach -n keys -- stat -c %a /root/.ssh /root/.ssh/authorized_keys")).toBe("700\n600\n");
+    const refused = await op("container", "create", "keys2", "--network", "none", "--ssh-key", "/root/private");
+    expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("holds no public SSH key") });
+    await op("container", "destroy", "keys", "--force");
+  });
+
+  test.each(["../x", "-x", "x-", "Web", "a b", "a".repeat(64), ""])("the name %j is refused", async (name) => {
+    const before = await traces();
+    const refused = await op("container", "create", "--network", "none", "--", name);
+    expect(refused.exitCode).toBe(2);
+    expect(refused.stderr).toContain("as a container name");
+    expect(await traces()).toBe(before);
+  });
+
+  test("a taken name is refused, whoever has it", async () => {
+    await op("container", "create", "taken", "--network", "none");
+    expect(await op("container", "create", "taken", "--network", "none")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("already"),
+    });
+    await sh("mkdir -p /var/lib/lxc/foreign && echo 'lxc.uts.name = foreign' >/var/lib/lxc/foreign/config");
+    expect(await op("container", "create", "foreign", "--network", "none")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("not ours"),
+    });
+    expect(await op("container", "destroy", "foreign", "--force")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("There is no container foreign"),
+    });
+    expect(await sh("cat /var/lib/lxc/foreign/config")).toBe("lxc.uts.name = foreign\n");
+    await sh("rm -r /var/lib/lxc/foreign");
+    await op("container", "destroy", "taken", "--yes");
+  });
+
+  test("ten creates at once give ten containers, and of one name one", async () => {
+    const names = Array.from({ length: 10 }, (_, index) => `many-${index}`);
+    const made = await Promise.all(names.map((name) => op("container", "create", name, "--network", "none")));
+    expect(made.map(({ exitCode }) => exitCode)).toEqual(names.map(() => 0));
+    const twins = await Promise.all(names.map(() => op("container", "create", "twin", "--network", "none")));
+    expect(twins.filter(({ exitCode }) => exitCode === 0)).toHaveLength(1);
+    const listed = (await json("container", "list")).containers.map(({ name }: { name: string }) => name);
+    expect(listed).toEqual([...names, "twin"].toSorted());
+    expect((await op("audit", "verify")).exitCode).toBe(0);
+    await op("container", "destroy", "--yes", ...listed);
+    expect(await sh(`ls -A ${POOL}/@containers`)).toBe("");
+  });
+
+  test("a mesh network is not there yet, and what is not said cannot be asked without a terminal", async () => {
+    expect(await op("container", "create", "m", "--network", "mesh")).toMatchObject({ exitCode: 3 });
+    expect(await op("container", "create", "m")).toMatchObject({
+      exitCode: 2,
+      stderr: expect.stringContaining("--network socket"),
+    });
+    expect(await op("container", "create", "m", "--network", "none", "--template", "nope")).toMatchObject({
+      exitCode: 3,
+    });
+    expect(await op("container", "create", "m", "--network", "none", "--memory", "lots")).toMatchObject({
+      exitCode: 2,
+    });
+  });
+
+  test("a limit that cannot be enforced is refused, unless the settings accept that; then it is shown", async () => {
+    await sh("mv /etc/opdbus/conf.d/lab.toml /etc/opdbus/lab.off");
+    const refused = await op("container", "create", "limits", "--network", "none");
+    expect(refused).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringMatching(/cannot limit cores, memory, swap[\s\S]*best-effort/),
+    });
+    await sh("mv /etc/opdbus/lab.off /etc/opdbus/conf.d/lab.toml");
+    await op("container", "create", "limits", "--network", "none");
+    expect((await json("container", "show", "limits")).limits_not_in_force).toEqual(["cores", "memory", "swap"]);
+    await op("container", "destroy", "limits", "--yes");
+  });
+
+  test("a list survives what is broken, and says what and where", async () => {
+    await op("container", "create", "good", "bad-config", "bad-record", "--network", "none");
+    await sh(`echo 'this is nonsense' >>${POOL}/@containers/bad-config/config`);
+    await sh(`echo '{' >${POOL}/@containers/bad-record/container.json`);
+    const listed = await op("container", "list");
+    expect(listed.exitCode).toBe(0);
+    expect(listed.stdout).toMatch(
+      /bad-config +stopped, broken[\s\S]*bad-record +stopped, broken[\s\S]*good +stopped +none/,
+    );
+    expect(listed.stderr).toMatch(/bad-config\/config, line \d+ is no line of LXC's: this is nonsense/);
+    expect(listed.stderr).toContain("bad-record/container.json is broken");
+    expect(await op("doctor")).toMatchObject({ exitCode: 4, stdout: expect.stringContaining("this is nonsense") });
+    await op("container", "destroy", "good", "bad-config", "bad-record", "--yes");
+  });
+
+  test("what is half removed can be removed, and its name used again", async () => {
+    await op("container", "create", "half", "--network", "none");
+    await sh(`rm ${POOL}/@containers/half/container.json`);
+    expect(await op("container", "start", "half")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("destroy half --force"),
+    });
+    expect(await op("container", "destroy", "half", "--force")).toMatchObject({ exitCode: 0 });
+    // a destroy that was cut off behind its rename leaves a link to nothing
+    await sh(`ln -s ${POOL}/@containers/half /var/lib/lxc/half`);
+    expect(await op("container", "create", "half", "--network", "none")).toMatchObject({ exitCode: 0 });
+    await op("container", "destroy", "half", "--yes");
+  });
+
+  test("subvolumes that a guest made go with it", async () => {
+    await op("container", "create", "nest", "--network", "none", "--wait");
+    await sh(
+      `btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner' && btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner/most'`,
+    );
+    expect(await op("container", "destroy", "nest", "--force")).toMatchObject({ exitCode: 0 });
+    expect(await sh(`btrfs subvolume list -o ${POOL}/@containers`)).toBe("");
+  });
+
+  test("a full pool fails a create with its reason and leaves nothing", async () => {
+    const before = await traces();
+    await sh(`fallocate -l $(($(stat -f -c '%a * %S' ${POOL}) - 4194304)) ${POOL}/fill; sync -f ${POOL}`);
+    await sh(`dd if=/dev/urandom of=${POOL}/fill2 bs=4k status=none; sync -f ${POOL}`);
+    const results = [];
+    for (let count = 0; count < 3; count++)
+      results.push(await op("container", "create", `full-${count}`, "--network", "none"));
+    await sh(`rm -f ${POOL}/fill ${POOL}/fill2; sync -f ${POOL}`);
+    for (const { exitCode, stderr } of results) {
+      if (exitCode !== 0) expect(stderr).toMatch(/^error: .*(space|full)/im);
+      expect(stderr).not.toContain("bug in opdbus-pve");
+    }
+    const made = (await json("container", "list")).containers.map(({ name }: { name: string }) => name);
+    expect(made).toHaveLength(results.filter(({ exitCode }) => exitCode === 0).length);
+    if (made.length > 0) await op("container", "destroy", "--yes", ...made);
+    expect(await traces()).toBe(before);
+    expect((await op("audit", "verify")).exitCode).toBe(0);
+  });
+
+  test("a record that cannot be written stops the change", async () => {
+    const before = await traces();
+    const database = `${POOL}/@timing/blockchain.db`;
+    await sh(`cp -a ${database} /root/kept.db; echo garbage | dd of=${database} conv=notrunc bs=1 status=none`);
+    expect(await op("container", "create", "unseen", "--network", "none")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringContaining("audit log"),
+    });
+    expect((await op("doctor")).stdout).toMatch(/BAD +audit/);
+    expect((await node.run(["opdbus-pve", "install", "--yes"])).exitCode).toBe(3);
+    await sh(`cp -a /root/kept.db ${database}`);
+    await sh(`mount -o remount,ro ${POOL}`);
+    const readOnly = await op("container", "create", "unseen", "--network", "none");
+    await sh(`mount -o remount,rw ${POOL}`);
+    expect(readOnly).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("read-only") });
+    expect(await traces()).toBe(before);
+  });
+
+  test("a create killed at any moment leaves nothing that the next does not clear away", async () => {
+    const before = await traces();
+    for (let round = 0; round < 12; round++) {
+      const names = Array.from({ length: 4 }, (_, index) => `k${round}-${index}`);
+      const running = await node.spawn(["op-dbus", "container", "create", ...names, "--network", "none"]);
+      await new Promise((resolve) => setTimeout(resolve, 60 + Math.random() * 250));
+      await running.kill("SIGKILL");
+      await running.done;
+    }
+    await op("container", "create", "last", "--network", "none");
+    const { containers } = await json("container", "list");
+    expect(containers.filter((each: object) => "broken" in each)).toEqual([]);
+    const left = await sh(`ls -A ${POOL}/@containers`);
+    expect(left.split("\n").filter((name) => name.startsWith("."))).toEqual([]);
+    const verdict = await op("audit", "verify");
+    expect(verdict.exitCode).toBe(0);
+    await op("container", "destroy", "--yes", ...containers.map(({ name }: { name: string }) => name));
+    expect(await traces()).toBe(before);
+  });
+
+  test("start with the host when asked to, once the pool is there", async () => {
+    await op("container", "create", "boot", "--network", "none", "--onboot");
+    await op("container", "create", "idle", "--network", "none");
+    await node.reboot();
+    const order = await sh(
+      "systemctl show -p ActiveEnterTimestampMonotonic --value 'var-lib-op\\x2ddbus.mount' lxc@boot.service",
+    );
+    const [mounted = 0, started = 0] = order.split("\n").filter(Boolean).map(Number);
+    expect(mounted).toBeGreaterThan(0);
+    expect(started).toBeGreaterThan(mounted);
+    const running = (await json("container", "list", "--running")).containers.map(({ name }: { name: string }) => name);
+    expect(running).toEqual(["boot"]);
+    await op("container", "destroy", "boot", "idle", "--force");
+  });
+
+  test("without the pool nothing is written below its mount point, and everything says so", async () => {
+    await sh(`systemctl stop opdbus.service; umount ${POOL}`);
+    const refused = await op("container", "create", "adrift", "--network", "none");
+    expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringMatching(/not mounted[\s\S]*systemctl start/) });
+    expect((await op("template", "build", "debian-base")).exitCode).toBe(3);
+    expect(await sh(`ls -A ${POOL}`)).toBe("");
+    expect((await node.run(["opdbus-pve", "install", "--dry-run", "--exit-code"])).exitCode).toBe(4);
+    expect((await node.run(["opdbus-pve", "install", "--yes"])).exitCode).toBe(0);
+    expect((await op("template", "verify", "debian-base")).exitCode).toBe(0);
+  });
+});

@@ -1,0 +1,145 @@
+import { createHash } from "node:crypto";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { localHost } from "../../src/host/local-host.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+const host = localHost(new AbortController().signal);
+
+test("writes a file whole, with its mode and owner", async () => {
+  const path = join(temporaryDirectory(), "secret");
+  await host.writeText(path, "one\n");
+  expect(fs.statSync(path)).toMatchObject({ uid: process.getuid?.(), gid: process.getgid?.() });
+  expect(await host.stat(path)).toMatchObject({ type: "file", mode: 0o644, size: 4 });
+  await host.writeText(path, "two\n", { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });
+  expect(await host.readText(path)).toBe("two\n");
+  expect(await host.stat(path)).toMatchObject({ mode: 0o600 });
+});
+
+test.skipIf(process.getuid?.() !== 0)(
+  "gives a file to somebody else, and keeps a set-uid bit that was asked for",
+  async () => {
+    const path = join(temporaryDirectory(), "file");
+    await host.writeText(path, "", { mode: 0o4755, uid: 1234, gid: 4321 });
+    expect(await host.stat(path)).toMatchObject({ mode: 0o4755, uid: 1234, gid: 4321 });
+    await host.setAttributes(path, { gid: 7 });
+    expect(await host.stat(path)).toMatchObject({ uid: 1234, gid: 7 });
+  },
+);
+
+test("a reader of the old file keeps reading the old text", async () => {
+  const path = join(temporaryDirectory(), "file");
+  await host.writeText(path, "old");
+  const reader = fs.openSync(path, "r");
+  await host.writeText(path, "new");
+  expect(fs.readFileSync(reader, "utf8")).toBe("old");
+  fs.closeSync(reader);
+});
+
+test("replaces a link by a file instead of writing to what it points to", async () => {
+  const folder = temporaryDirectory();
+  fs.writeFileSync(join(folder, "elsewhere"), "mine");
+  fs.symlinkSync(join(folder, "elsewhere"), join(folder, "link"));
+  await host.writeText(join(folder, "link"), "ours");
+  expect(fs.readFileSync(join(folder, "elsewhere"), "utf8")).toBe("mine");
+  expect(await host.stat(join(folder, "link"))).toMatchObject({ type: "file" });
+});
+
+test.each([
+  ["writeText", (path: string) => host.writeText(path, "text")],
+  ["replaceLink", (path: string) => host.replaceLink("/somewhere", path)],
+])("%s leaves nothing beside a path that it cannot take", async (_, change) => {
+  const folder = temporaryDirectory();
+  fs.mkdirSync(join(folder, "taken", "inside"), { recursive: true });
+  await expect(change(join(folder, "taken"))).rejects.toThrow(/EISDIR|EEXIST|ENOTEMPTY/);
+  expect(fs.readdirSync(folder)).toEqual(["taken"]);
+});
+
+test("makes a new file in place, and never one that is there", async () => {
+  const path = join(temporaryDirectory(), "file");
+  await host.createText(path, "first", { mode: 0o600 });
+  await expect(host.createText(path, "second")).rejects.toMatchObject({ code: "EEXIST" });
+  expect(await host.readText(path)).toBe("first");
+});
+
+test("appends, and makes the file closed to others", async () => {
+  const path = join(temporaryDirectory(), "journal");
+  await host.appendText(path, "one\n");
+  await host.appendText(path, "two\n");
+  expect(await host.readText(path)).toBe("one\ntwo\n");
+  expect(await host.stat(path)).toMatchObject({ mode: 0o600 });
+});
+
+test("makes a directory with its parents, and sets the mode also where it exists", async () => {
+  const path = join(temporaryDirectory(), "a", "b");
+  await host.makeDirectory(path, { mode: 0o700 });
+  expect(await host.stat(path)).toMatchObject({ type: "directory", mode: 0o700 });
+  await host.makeDirectory(path, { mode: 0o751 });
+  expect(await host.stat(path)).toMatchObject({ mode: 0o751 });
+});
+
+test("a link reserves a name: the second one fails", async () => {
+  const path = join(temporaryDirectory(), "name");
+  await host.makeLink("/one", path);
+  await expect(host.makeLink("/two", path)).rejects.toMatchObject({ code: "EEXIST" });
+  expect(await host.readLink(path)).toBe("/one");
+});
+
+test("points a link somewhere else, and makes it where it is missing", async () => {
+  const folder = temporaryDirectory();
+  await host.replaceLink("/one", join(folder, "link"));
+  await host.replaceLink("/two", join(folder, "link"));
+  expect(await host.readLink(join(folder, "link"))).toBe("/two");
+  expect(fs.readdirSync(folder)).toEqual(["link"]);
+});
+
+test("renames, and refuses to take the place of a folder that is not empty", async () => {
+  const folder = temporaryDirectory();
+  fs.mkdirSync(join(folder, "from"));
+  fs.mkdirSync(join(folder, "to", "inside"), { recursive: true });
+  await expect(host.rename(join(folder, "from"), join(folder, "to"))).rejects.toMatchObject({ code: "ENOTEMPTY" });
+  await host.rename(join(folder, "from"), join(folder, "new"));
+  expect(fs.readdirSync(folder)).toEqual(["new", "to"]);
+});
+
+test("removes a tree, but not what links in it point to", async () => {
+  const folder = temporaryDirectory();
+  fs.mkdirSync(join(folder, "kept"));
+  fs.writeFileSync(join(folder, "kept", "file"), "");
+  fs.mkdirSync(join(folder, "tree", "deep"), { recursive: true });
+  fs.symlinkSync(join(folder, "kept"), join(folder, "tree", "deep", "link"));
+  await host.remove(join(folder, "tree"));
+  await host.remove(join(folder, "tree"));
+  expect(fs.readdirSync(folder)).toEqual(["kept"]);
+  expect(fs.readdirSync(join(folder, "kept"))).toEqual(["file"]);
+});
+
+test("what is not there is undefined, also below a file", async () => {
+  const folder = temporaryDirectory();
+  fs.writeFileSync(join(folder, "file"), "");
+  for (const path of [join(folder, "none"), join(folder, "file", "none")]) {
+    expect(await host.readText(path)).toBeUndefined();
+    expect(await host.stat(path)).toBeUndefined();
+    expect(await host.list(path)).toBeUndefined();
+    expect(await host.readLink(path)).toBeUndefined();
+    expect(await host.digest(path)).toBeUndefined();
+  }
+  expect(await host.readLink(join(folder, "file"))).toBeUndefined();
+  expect(await host.list(join(folder, "file"))).toBeUndefined();
+});
+
+test("does not follow a link when it says what is there, and lists names in order", async () => {
+  const folder = temporaryDirectory();
+  fs.symlinkSync("nowhere", join(folder, "b"));
+  fs.writeFileSync(join(folder, "a"), "");
+  expect(await host.stat(join(folder, "b"))).toMatchObject({ type: "link" });
+  expect(await host.list(folder)).toEqual(["a", "b"]);
+});
+
+test("digests the bytes of a file of more than one chunk", async () => {
+  const path = join(temporaryDirectory(), "big");
+  const bytes = Buffer.alloc(3_000_001, "x");
+  fs.writeFileSync(path, bytes);
+  expect(await host.digest(path)).toBe(createHash("sha256").update(bytes).digest("hex"));
+});

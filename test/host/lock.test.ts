@@ -1,0 +1,46 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { join } from "node:path";
+import { expect, onTestFinished, test } from "vitest";
+import { localHost } from "../../src/host/local-host.ts";
+import { temporaryDirectory } from "./temporary-directory.ts";
+
+const host = localHost(new AbortController().signal);
+
+/** Another process that holds the lock, and then waits or ends. */
+async function holder(path: string, then: "wait" | "end"): Promise<ChildProcess> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, "lock-holder.ts"), path, then], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  await once(child.stdout, "data");
+  return child;
+}
+
+test("the second one is told who holds the lock", async () => {
+  const path = join(temporaryDirectory(), "run", "lock");
+  const release = await host.lock(path, "the first");
+  await expect(host.lock(path, "the second")).rejects.toMatchObject({
+    exitCode: 6,
+    message: expect.stringContaining("the first"),
+  });
+  await release();
+  const again = await host.lock(path, "the third");
+  await again();
+});
+
+test("a lock meets another process, and is free when that one is killed", async () => {
+  const path = join(temporaryDirectory(), "lock");
+  const child = await holder(path, "wait");
+  await expect(host.lock(path, "me")).rejects.toThrow(/the test's child/);
+  child.kill("SIGKILL");
+  await once(child, "exit");
+  // the kernel closes the pipe at once; the process that keeps the lock needs a moment to see it
+  await expect.poll(() => host.lock(path, "me").then(onTestFinished, () => "taken")).not.toBe("taken");
+  await expect(host.lock(path, "you")).rejects.toThrow(/me/);
+});
+
+test("a lock does not keep a finished program alive", { timeout: 10_000 }, async () => {
+  const child = await holder(join(temporaryDirectory(), "lock"), "end");
+  await expect.poll(() => child.exitCode, { timeout: 5000 }).toBe(0);
+});

@@ -1,0 +1,25 @@
+import type { MemoryHost } from "../src/host/memory-host.ts";
+import { CONTAINERS, POOL, TEMPLATES } from "../src/pool/layout.ts";
+import { debianHost } from "./debian-host.ts";
+
+export const VERSION_NAME = "20261101T120000Z";
+
+/** An installed host in memory: a pool, the ids of containers, and a built template debian-base. */
+export function installedHost(options: Parameters<typeof debianHost>[0] = {}): MemoryHost {
+  const template = `${TEMPLATES}/debian-base`;
+  const rootfs = `${template}/versions/${VERSION_NAME}/rootfs`;
+  return debianHost({
+    ...options,
+    files: {
+      "/etc/subuid": "root:100000:65536\n",
+      "/etc/subgid": "root:100000:65536\n",
+      [POOL]: { inode: 256 },
+      [CONTAINERS]: { inode: 256, mode: 0o700 },
+      [TEMPLATES]: { inode: 256, mode: 0o700 },
+      [rootfs]: { inode: 256, properties: { ro: "true" } },
+      [`${rootfs}/etc/debian_version`]: "13.2\n",
+      [`${template}/rootfs`]: { target: `versions/${VERSION_NAME}/rootfs` },
+      ...options.files,
+    },
+  });
+}

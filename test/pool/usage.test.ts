@@ -1,0 +1,47 @@
+import { expect, test } from "vitest";
+import { parseCompsize, poolUsage, subvolumeUsage } from "../../src/pool/usage.ts";
+import { debianHost } from "../debian-host.ts";
+import { readFixture } from "../fixture.ts";
+
+test("reads what compsize measured", () => {
+  const text = readFixture("btrfs/compsize-mixed.txt");
+  expect(parseCompsize(text, 0, "")).toEqual({ usedBytes: 241664, sizeBytes: 5152768 });
+});
+
+test.each(["No files.\n", "All empty or still-delalloced files.\n"])("%j is a size of nothing", (said) => {
+  expect(parseCompsize("", 1, said)).toEqual({ sizeBytes: 0, usedBytes: 0 });
+});
+
+test("an unknown size is not zero", () => {
+  expect(parseCompsize("", 127, "compsize: command not found")).toEqual({});
+  expect(parseCompsize("", 1, "@state: SEARCH_V2: Operation not permitted")).toEqual({});
+});
+
+test("measures every subvolume, and knows the names without compsize", async () => {
+  const measured = await subvolumeUsage(debianHost());
+  expect(measured).toHaveLength(8);
+  expect(measured[0]).toMatchObject({ name: "@cache", wantedLevel: 3, usedBytes: 241664 });
+  const unmeasured = await subvolumeUsage(debianHost({ commands: { "compsize --bytes": 127 } }));
+  expect(unmeasured.map(({ sizeBytes }) => sizeBytes)).toEqual(Array.from({ length: 8 }));
+});
+
+test.each([
+  ["rw,compress=zstd:1", 1],
+  ["rw,compress-force=zstd:9", 9],
+  ["rw,compress=zstd", 3],
+  ["rw", 3],
+])("mounted with %s, the kernel compresses at level %d", async (options, level) => {
+  const mount = `90 27 0:50 / /var/lib/op-dbus rw - btrfs /dev/loop0 ${options}\n`;
+  const host = debianHost({ files: { "/proc/self/mountinfo": mount }, space: { total: 10, free: 4 } });
+  expect(await poolUsage(host)).toEqual({
+    path: "/var/lib/op-dbus",
+    kind: "loop",
+    totalBytes: 10,
+    freeBytes: 4,
+    levelInForce: level,
+  });
+});
+
+test("without a pool there is no usage", async () => {
+  expect(await poolUsage(debianHost())).toBeUndefined();
+});
