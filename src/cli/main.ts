@@ -6,7 +6,8 @@ if (process.argv[2] === "--version" || process.argv[2] === "-V") {
   // oxlint-disable-next-line no-console -- loading the renderer would cost more than the answer
   console.log(VERSION);
 } else {
-  enableCompileCache("/var/cache/opdbus-pve");
+  // the installed program only: a look from an unpacked tree leaves nothing behind
+  if (import.meta.dirname.startsWith("/usr/lib/opdbus-pve/")) enableCompileCache("/var/cache/opdbus-pve");
   const { runProgram } = await import("./program.ts");
   await runProgram(process.argv.slice(2));
 }

@@ -8,7 +8,7 @@ export type ContainerNetwork = (typeof NETWORKS)[number];
 export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
 
 /** A container's name is its host name (RFC 1123 label), a folder, and an instance of lxc@.service. */
-export const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** @throws {UserError} with exit code 2 when the text cannot name a container */
 export function checkContainerName(text: string): string {

@@ -12,17 +12,31 @@ interface Range {
   readonly size: number;
 }
 
+/** Ids end before 2^32 - 1, which stands for none (credentials(7)). */
+export const LAST_ID = 2 ** 32 - 2;
+
 /**
  * Where the ids of root's containers begin on the host: root's own range,
- * the same in /etc/subuid and /etc/subgid. Undefined when root has none.
+ * the same in /etc/subuid and /etc/subgid. Undefined when root has none, or
+ * only one that another user may map as well: he could act as a container's root.
  */
 export async function findIdRange(host: HostView): Promise<number | undefined> {
   const [users, groups] = await readRanges(host);
-  return users.find((user) => fits(user) && groups.some((group) => fits(group) && group.start === user.start))?.start;
+  const others = [...users, ...groups].filter((range) => !isRoots(range));
+  return users.find(
+    (user) =>
+      fits(user) &&
+      groups.some((group) => fits(group) && group.start === user.start) &&
+      !others.some(({ start, size }) => start < user.start + ID_RANGE_SIZE && user.start < start + size),
+  )?.start;
 }
 
-function fits({ owner, size }: Range): boolean {
-  return ["root", "0"].includes(owner) && size >= ID_RANGE_SIZE;
+function fits(range: Range): boolean {
+  return isRoots(range) && range.size >= ID_RANGE_SIZE;
+}
+
+function isRoots({ owner }: Range): boolean {
+  return ["root", "0"].includes(owner);
 }
 
 /**

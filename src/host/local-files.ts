@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import * as fs from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
 
 type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
@@ -136,8 +136,14 @@ function createFile(path: string, text: string, attributes: FileAttributes): voi
   }
 }
 
+/** A name for the file while it is written; what killed processes left of earlier attempts goes first. */
 function temporaryBeside(path: string): string {
-  return join(dirname(path), `.opdbus-${randomBytes(6).toString("hex")}.tmp`);
+  const start = `.${basename(path)}.opdbus-`;
+  for (const name of fs.readdirSync(dirname(path))) {
+    const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
+    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(dirname(path), name));
+  }
+  return join(dirname(path), `${start}${process.pid}-${randomBytes(4).toString("hex")}`);
 }
 
 function applyAttributes(path: string, attributes: FileAttributes): void {

@@ -201,7 +201,8 @@ async function makeImage(host: Host, sizeBytes: number): Promise<void> {
 }
 
 async function writeMountUnit(host: Host, what: string, options: string): Promise<void> {
-  // wanted, not required, by local-fs.target: a pool that is gone must not stop the host's boot
+  // wanted, not required, by local-fs.target: a pool that is gone must not stop the host's boot;
+  // and asserted, because mount(8) takes any loop device that once had a file of this name
   await host.writeText(
     POOL_MOUNT_UNIT_FILE,
     `[Unit]
@@ -209,7 +210,7 @@ Description=operation-dbus pool
 Documentation=man:opdbus-pve(8)
 Before=lxc.service pve-guests.service
 RequiresMountsFor=${HOST_STATE}
-
+${what === POOL_IMAGE ? `AssertPathExists=${POOL_IMAGE}\n` : ""}
 [Mount]
 What=${what}
 Where=${POOL}

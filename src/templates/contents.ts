@@ -6,7 +6,7 @@ import type { Definition } from "./definition.ts";
 export const FINISH_SCRIPT = "/.opdbus-finish";
 
 /** What every template carries to say what it is; a hook takes a closer look at whoever has it. */
-export const MARKER = "/etc/opdbus/template.json";
+const MARKER = "/etc/opdbus/template.json";
 
 /** What must not be in a template: it would be the same secret, or the same identity, in every clone. */
 export const FORBIDDEN: readonly { readonly path: string; readonly what: string }[] = [

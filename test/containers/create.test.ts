@@ -149,25 +149,21 @@ test("a name that LXC gives away while we work is left to whom it was given", as
   expect(await host.list(CONTAINERS)).toEqual([]);
 });
 
-test("of two creates of one name one wins, whole, and the other says so", async () => {
+test("of two creates of one name one wins, and the other says so and leaves nothing", async () => {
   const host = installedHost();
   const prepared = await prepareCreate(host, REQUEST);
-  // another process: it gets to the same place between our look and our rename
-  let overtaken = false;
-  const other = {
+  // another process gets there between our look and our rename
+  const overtaken: Host = {
     ...host,
-    rename: async (from: string, to: string) => {
-      if (!overtaken) {
-        overtaken = true;
-        host.tree.put("/proc/77/stat", { text: host.tree.get(`/proc/${process.pid}/stat`)?.text ?? "" });
-        const theirs = { ...prepared, request: { ...REQUEST, cores: 7 } };
-        await createContainer({ ...host, makeDirectory: host.makeDirectory }, "web-01", theirs).catch(() => {});
-      }
+    rename: (from, to) => {
+      host.tree.put(`${to}/container.json`, { text: "theirs" });
       return host.rename(from, to);
     },
-  } satisfies Host;
-  await expect(createContainer(other, "web-01", prepared)).rejects.toThrow("There is a container web-01 already");
+  };
+  await expect(createContainer(overtaken, "web-01", prepared)).rejects.toThrow("There is a container web-01 already");
   expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+  expect(await host.list(`${CONTAINERS}/web-01`)).toEqual(["container.json"]);
+  expect(await host.list("/var/lib/lxc")).toEqual([]);
 });
 
 test("what a killed create left is removed by the next", async () => {

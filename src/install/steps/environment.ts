@@ -1,4 +1,4 @@
-import { findIdRange, ID_RANGE_SIZE, nextFreeId } from "../../containers/id-range.ts";
+import { findIdRange, ID_RANGE_SIZE, LAST_ID, nextFreeId } from "../../containers/id-range.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { SETTINGS } from "../../pool/layout.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
@@ -28,11 +28,19 @@ export function environmentStep(): Step {
 async function check(host: HostView): Promise<Finding> {
   const missing = await findMissing(host);
   if (missing) return missing;
+  const range = await findIdRange(host);
+  if (range === undefined && (await nextFreeId(host)) + ID_RANGE_SIZE - 1 > LAST_ID) {
+    return {
+      state: "blocked",
+      reason: `there are no ${ID_RANGE_SIZE} ids above those in /etc/subuid and /etc/subgid`,
+      hint: `edit /etc/subuid and /etc/subgid: make the last range smaller, or give root one that nobody else has`,
+    };
+  }
   return changesNeeded([
     ...((await host.readText(DEPLOYMENT_TYPE)) === "traditional\n"
       ? []
       : [`Write "traditional" to ${DEPLOYMENT_TYPE}`]),
-    ...((await findIdRange(host))
+    ...(range !== undefined
       ? []
       : [`Give root a range of ${ID_RANGE_SIZE} subordinate ids for containers (/etc/subuid, /etc/subgid)`]),
   ]);

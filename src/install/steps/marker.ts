@@ -4,7 +4,7 @@ import { VERSION } from "../../version.ts";
 import { OK, type Step } from "../step.ts";
 
 /** Its presence means: this is an installed node, a further run is an upgrade. */
-export const INSTALLED_MARKER = `${SETTINGS}/installed`;
+const INSTALLED_MARKER = `${SETTINGS}/installed`;
 
 export interface InstalledMarker {
   readonly version: string;

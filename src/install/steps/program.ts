@@ -6,7 +6,7 @@ import { TREE } from "../../tree.ts";
 import { changesNeeded, type Step } from "../step.ts";
 
 /** Where the program lives, whoever installed it. */
-export const PROGRAM = "/usr/lib/opdbus-pve";
+const PROGRAM = "/usr/lib/opdbus-pve";
 const COMMANDS = ["opdbus-pve", "op-dbus"];
 const LINKS = "/usr/local/bin";
 
@@ -116,6 +116,7 @@ async function apply(host: Host): Promise<void> {
   for (const folder of [SETTINGS, `${SETTINGS}/conf.d`, `${SETTINGS}/templates.d`]) {
     if ((await host.stat(folder)) === undefined) await host.makeDirectory(folder, { mode: 0o755 });
   }
+  await host.makeDirectory("/var/cache/opdbus-pve", { mode: 0o755 });
   for (const command of COMMANDS) await host.replaceLink(join(PROGRAM, command), join(LINKS, command));
   await host.makeDirectory(`${SYSTEM_UNITS}/lxc@.service.d`, { mode: 0o755 });
   for (const { path, text } of await wantedFiles(host)) {

@@ -1,0 +1,37 @@
+// Runs on a machine of its own (see journal.test.ts), because the paths of the log and its journal are fixed.
+import { readFileSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { openAuditLog } from "../../src/audit/audit-log.ts";
+import { createAuditLog } from "../../src/audit/create-audit-log.ts";
+import { localHost } from "../../src/host/local-host.ts";
+import { installRecorder } from "../../src/install/journal.ts";
+import { AUDIT_DATABASE, HOST_STATE } from "../../src/pool/layout.ts";
+
+const JOURNAL = `${HOST_STATE}/install-journal.jsonl`;
+const host = localHost(new AbortController().signal);
+const record = installRecorder(host, { user: "root", pid: process.pid, node: "node1" });
+const step = (target: string, change: () => void = () => {}) =>
+  record("install_step", target, { changes: ["x"] }, async () => change());
+
+await host.makeDirectory(dirname(AUDIT_DATABASE));
+let journal = "";
+if (process.argv[2] === "cut-line") {
+  await host.makeDirectory(HOST_STATE);
+  writeFileSync(JOURNAL, '{"timestamp":1700000000,"operation":"install_st');
+} else {
+  await step("environment");
+  writeFileSync(JOURNAL, readFileSync(JOURNAL, "utf8").replaceAll(/"timestamp":\d+/g, '"timestamp":1700000000'));
+}
+await step("audit", () => {
+  journal = readFileSync(JOURNAL, "utf8");
+  createAuditLog(AUDIT_DATABASE);
+});
+if (process.argv[2] !== "cut-line") await step("sockets");
+if (process.argv[2] === "crash") {
+  // the journal as it was when all of it had been appended, and not yet removed
+  writeFileSync(JOURNAL, journal);
+  await step("plugins");
+}
+const log = openAuditLog(AUDIT_DATABASE);
+process.stdout.write(JSON.stringify(log.recent({})));
+log.close();

@@ -1,0 +1,94 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { memoryHost } from "../../src/host/memory-host.ts";
+import { installRecorder } from "../../src/install/journal.ts";
+import type { AuditRow } from "../../src/audit/rows.ts";
+
+const JOURNAL = "/var/lib/opdbus-pve/install-journal.jsonl";
+const ACTOR = { user: "root", pid: 7, node: "node1" };
+
+function lines(text: string | undefined) {
+  return (text ?? "")
+    .split("\n")
+    .filter(Boolean)
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
+
+test("before there is a database, intent and outcome go to a file of root's", async () => {
+  const host = memoryHost();
+  const record = installRecorder(host, ACTOR);
+  await record("install_step", "environment", { changes: ["Do it"] }, async () => {
+    expect(lines(await host.readText(JOURNAL))).toHaveLength(1);
+  });
+  const failing = record("install_step", "subvolumes", {}, () => Promise.reject(new Error("no room")));
+  await expect(failing).rejects.toThrow("no room");
+  const [intent, ok, begun, failed] = lines(await host.readText(JOURNAL));
+  const id = (line: Record<string, unknown> | undefined) => (line?.["metadata"] as { journal: string }).journal;
+  expect(intent).toMatchObject({
+    operation: "install_step",
+    target: "environment",
+    metadata: { status: "started", changes: ["Do it"], actor: ACTOR },
+  });
+  expect(ok).toMatchObject({ target: "environment", metadata: { status: "ok", started: id(intent) } });
+  expect(failed).toMatchObject({ metadata: { status: "failed", started: id(begun), error: "no room" } });
+  expect(await host.stat(JOURNAL)).toMatchObject({ mode: 0o600 });
+  expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o700 });
+});
+
+/** Runs a scenario of journal-worker.ts on this machine, with a /var/lib of its own. Returns all rows of the log. */
+function rowsAfter(scenario: string): AuditRow[] {
+  const script = 'mount -t tmpfs tmpfs /var/lib && exec "$@"';
+  const worker = join(import.meta.dirname, "journal-worker.ts");
+  const { stdout, stderr, status } = spawnSync(
+    "unshare",
+    ["--mount", "--", "sh", "-c", script, "sh", process.execPath, worker, scenario],
+    { encoding: "utf8" },
+  );
+  expect(status, stderr).toBe(0);
+  return JSON.parse(stdout) as AuditRow[];
+}
+
+const isRoot = process.getuid?.() === 0;
+
+test.runIf(isRoot)("what the journal holds follows the genesis row, with its times and its intents", () => {
+  const rows = rowsAfter("install");
+  expect(rows.map(({ id, operation, target }) => `${id} ${operation} ${target}`)).toEqual([
+    expect.stringMatching(/^1 /),
+    "2 install_step environment",
+    "3 install_step environment",
+    "4 install_step audit",
+    "5 install_step audit",
+    "6 install_step sockets",
+    "7 install_step sockets",
+  ]);
+  const status = rows.map(({ metadata }) => metadata as { status?: string; intent?: number });
+  expect(status.slice(1).map((each) => [each.status, each.intent])).toEqual([
+    ["started", undefined],
+    ["ok", 2],
+    ["started", undefined],
+    ["ok", 4],
+    ["started", undefined],
+    ["ok", 6],
+  ]);
+  expect(rows[1]?.timestamp).toBe(1_700_000_000);
+});
+
+test.runIf(isRoot)("a crash between appending and removing the journal repeats nothing", () => {
+  const targets = rowsAfter("crash").map(({ target }) => target);
+  expect(targets.slice(1)).toEqual([
+    "environment",
+    "environment",
+    "audit",
+    "audit",
+    "sockets",
+    "sockets",
+    "plugins",
+    "plugins",
+  ]);
+});
+
+test.runIf(isRoot)("a line that a crash cut short costs no other line", () => {
+  const rows = rowsAfter("cut-line");
+  expect(rows.slice(1).map(({ target }) => target)).toEqual(["audit", "audit"]);
+});

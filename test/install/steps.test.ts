@@ -1,0 +1,250 @@
+import { describe, expect, test } from "vitest";
+import { settingsSchema } from "../../src/config/settings.ts";
+import type { Host } from "../../src/host/host.ts";
+import type { MemoryHost } from "../../src/host/memory-host.ts";
+import { installSteps } from "../../src/install/install-steps.ts";
+import { applySteps, planSteps, type Recorder } from "../../src/install/run-steps.ts";
+import type { Step } from "../../src/install/step.ts";
+import { POOL, SUBVOLUMES } from "../../src/pool/layout.ts";
+import type { PoolRequest } from "../../src/pool/pool.ts";
+import { debianHost } from "../debian-host.ts";
+
+const unrecorded: Recorder = (_operation, _target, _details, change) => change();
+const say = () => {};
+
+/** All steps but `audit`, whose database is a real one. */
+function stepsFor(pool: PoolRequest): Step[] {
+  return installSteps(settingsSchema.parse({}), pool).filter(({ id }) => id !== "audit");
+}
+
+function run(host: Host, pool: PoolRequest) {
+  return applySteps(stepsFor(pool), host, say, unrecorded);
+}
+
+const KINDS: readonly (readonly [string, () => MemoryHost, PoolRequest])[] = [
+  ["a BTRFS host", () => debianHost({ root: "btrfs" }), {}],
+  ["a pool in a file", () => debianHost({ root: "ext4" }), { sizeBytes: 2 ** 31 }],
+  [
+    "a pool on a disk",
+    () => debianHost({ root: "ext4", files: { "/dev/sdb": "" } }),
+    { device: "/dev/sdb", confirmFormat: "/dev/sdb" },
+  ],
+];
+
+test("the twelve steps of the specification, in its order, under their permanent names", () => {
+  expect(installSteps(settingsSchema.parse({}), {}).map(({ id }) => id)).toEqual([
+    "environment",
+    "subvolumes",
+    "openvswitch",
+    "netmaker",
+    "templates",
+    "proxmox",
+    "audit",
+    "sockets",
+    "plugins",
+    "program",
+    "introspection",
+    "installed",
+  ]);
+});
+
+describe.each(KINDS)("on %s", (_, fresh, pool) => {
+  test("a fresh machine becomes a node, and a second run changes nothing", async () => {
+    const host = fresh();
+    const outcomes = await run(host, pool);
+    expect(outcomes.map(({ outcome }) => outcome)).toEqual(
+      outcomes.map(({ id }) => (["openvswitch", "netmaker", "proxmox"].includes(id) ? "later" : "changed")),
+    );
+    host.forget();
+    const again = await planSteps(stepsFor(pool), host);
+    expect(again.filter(({ finding }) => !["ok", "later"].includes(finding.state))).toEqual([]);
+    expect(host.changes).toEqual([]);
+    expect((await run(host, pool)).some(({ outcome }) => outcome === "changed")).toBe(false);
+    expect(host.changes).toEqual([]);
+  });
+
+  test("a second run without the pool's options finds the pool it made", async () => {
+    const host = fresh();
+    await run(host, pool);
+    host.forget();
+    await run(host, {});
+    expect(host.changes).toEqual([]);
+  });
+
+  test("looking changes nothing on a fresh machine", async () => {
+    const host = fresh();
+    const plan = await planSteps(stepsFor(pool), host);
+    expect(host.changes).toEqual([]);
+    expect(plan.map(({ step, finding }) => [step.id, finding.state])).toEqual(
+      plan.map(({ step }) => [step.id, ["openvswitch", "netmaker", "proxmox"].includes(step.id) ? "later" : "change"]),
+    );
+  });
+
+  test("cut off before any of its changes, it is finished by the next run", { timeout: 60_000 }, async () => {
+    const whole = fresh();
+    await run(whole, pool);
+    for (let cut = 0; cut < whole.changes.length; cut++) {
+      const host = fresh();
+      const where = whole.changes[cut];
+      await expect(run(diesAt(host, cut), pool), `cut at ${where}`).rejects.toThrow("killed");
+      becomeAnotherProcess(host);
+      await run(host, pool);
+      expect(paths(host), `cut at ${where}`).toEqual(paths(whole));
+      const plan = await planSteps(stepsFor(pool), host);
+      expect(
+        plan.filter(({ finding }) => !["ok", "later"].includes(finding.state)),
+        `cut at ${where}`,
+      ).toEqual([]);
+    }
+  });
+});
+
+/** The host as a process sees it that is killed at one of its changes: from then on nothing is done. */
+function diesAt(host: MemoryHost, cut: number): Host {
+  const before = host.changes.length;
+  let dead = false;
+  return new Proxy(host, {
+    get(target, name: keyof MemoryHost) {
+      const value: unknown = target[name];
+      if (typeof value !== "function") return value;
+      return async (...args: unknown[]): Promise<unknown> => {
+        const changes = ["probe", "readText", "stat", "list", "readLink", "digest", "space"].every(
+          (look) => look !== name,
+        );
+        dead ||= changes && host.changes.length - before >= cut;
+        if (dead) throw new Error("killed");
+        return (value as (...rest: unknown[]) => Promise<unknown>)(...args);
+      };
+    },
+  });
+}
+
+function becomeAnotherProcess(host: MemoryHost): void {
+  const path = `/proc/${process.pid}/stat`;
+  host.tree.put(path, { text: host.tree.get(path)?.text?.replace(" 4242 ", " 5353 ") ?? "" });
+}
+
+/**
+ * Every path of a machine with its owner and mode. Versions of a template count as one: a build that is cut off when it
+ * is whole, and not yet the current one, stays as a version beside the next.
+ */
+function paths(host: MemoryHost): string[] {
+  const lasting = host.tree.below("/").filter((path) => !path.startsWith("/var/tmp/opdbus-build/"));
+  const all = lasting.map((path) => {
+    const { mode, uid, gid, inode, target } = host.tree.get(path) ?? {};
+    const kind = target === undefined ? (inode === 256 ? "subvolume" : "") : `-> ${target}`;
+    return `${mode?.toString(8)} ${uid}:${gid} ${path} ${kind}`.replaceAll(/\d{8}T\d{6}Z(\.\d+)?/g, "VERSION");
+  });
+  return [...new Set(all)];
+}
+
+test("the pool's subvolumes are closed to all but root, compressed, and have their folders", async () => {
+  const host = debianHost();
+  await run(host, {});
+  for (const { name, folders } of SUBVOLUMES) {
+    const path = `${POOL}/${name}`;
+    expect(await host.stat(path)).toMatchObject({ inode: 256, mode: 0o700, uid: 0, gid: 0 });
+    expect((await host.probe(["btrfs", "property", "get", path, "compression"])).stdout).toBe("compression=zstd\n");
+    expect((await host.list(path)) ?? []).toEqual(expect.arrayContaining([...folders]));
+  }
+});
+
+test("what drifted is named and mended", async () => {
+  const host = debianHost();
+  await run(host, {});
+  const { properties: _, ...state } = host.tree.get(`${POOL}/@state`) ?? {};
+  host.tree.put(`${POOL}/@state`, { ...state, mode: 0o777 });
+  host.tree.drop(`${POOL}/@cache/queries`);
+  host.tree.drop(`${POOL}/@plugins/ovs/flows.json`);
+  host.tree.put(`${POOL}/sockets/api`, { mode: 0o770, gid: 987 });
+  host.tree.drop("/usr/local/bin/op-dbus");
+  host.tree.put("/usr/lib/opdbus-pve/lib/main.mjs", { text: "altered" });
+  host.tree.put("/etc/systemd/system/opdbus.service", { text: "altered" });
+  const plan = await planSteps(stepsFor({}), host);
+  const changes = plan.flatMap(({ finding }) => (finding.state === "change" ? finding.changes : []));
+  expect(changes).toEqual([
+    "Create @cache/queries",
+    "Turn on zstd compression for @state",
+    "Set the mode of @state to 700",
+    `Set ${POOL}/sockets/api to root:opdbus, 0750`,
+    "Create @plugins/ovs/flows.json",
+    "Install version dev of the program to /usr/lib/opdbus-pve",
+    "Link /usr/local/bin/op-dbus",
+    "Write /etc/systemd/system/opdbus.service",
+  ]);
+  await run(host, {});
+  expect((await planSteps(stepsFor({}), host)).every(({ finding }) => finding.state !== "change")).toBe(true);
+});
+
+test("what an admin wrote into a plugin folder is kept", async () => {
+  const host = debianHost();
+  await run(host, {});
+  const path = `${POOL}/@plugins/ovs/flows.json`;
+  host.tree.put(path, { text: "mine" });
+  await run(host, {});
+  expect(await host.readText(path)).toBe("mine");
+});
+
+test("a folder in the place of a subvolume is left alone and told", async () => {
+  const host = debianHost();
+  await run(host, {});
+  for (const path of [`${POOL}/@state`, `${POOL}/@plugins/lxc`]) {
+    host.tree.drop(path);
+    host.tree.put(`${path}/precious`, { text: "" });
+  }
+  const plan = await planSteps(stepsFor({}), host);
+  expect(plan.flatMap(({ finding }) => (finding.state === "blocked" ? [finding.reason] : []))).toEqual([
+    `${POOL}/@state exists and is no subvolume`,
+    `${POOL}/@plugins/lxc exists and is no subvolume`,
+  ]);
+});
+
+test("the environment names every missing package once", async () => {
+  const host = debianHost();
+  for (const command of ["btrfs", "mkfs.btrfs", "lxc-start", "setpriv", "flock"]) host.tree.drop(`/usr/bin/${command}`);
+  const [environment] = await planSteps(stepsFor({}), host);
+  expect(environment?.finding).toEqual({
+    state: "blocked",
+    reason: "these Debian packages are missing: btrfs-progs, lxc, util-linux",
+    hint: "apt-get install --no-install-recommends btrfs-progs lxc util-linux",
+  });
+});
+
+test.each([
+  ["no systemd", { drop: "/run/systemd/system" }, /systemd does not run this host/],
+  ["no BTRFS in the kernel", { put: "/proc/filesystems" }, /this kernel has no BTRFS/],
+])("the environment refuses %s", async (_, { drop, put }: { drop?: string; put?: string }, reason) => {
+  const host = debianHost();
+  if (drop) host.tree.drop(drop);
+  if (put) host.tree.put(put, { text: "\text4\n" });
+  const [environment] = await planSteps(stepsFor({}), host);
+  expect(environment?.finding).toMatchObject({ state: "blocked", reason: expect.stringMatching(reason) });
+});
+
+test("a module that can be loaded is a kernel with BTRFS", async () => {
+  const host = debianHost({ commands: { "modprobe --dry-run": "" }, files: { "/proc/filesystems": "\text4\n" } });
+  expect((await planSteps(stepsFor({}), host))[0]?.finding.state).toBe("change");
+});
+
+test("a broken definition is told before anything is changed", async () => {
+  const host = debianHost({ files: { "/etc/opdbus/templates.d/debian-base.toml": "nonsense = 1\n" } });
+  await expect(planSteps(stepsFor({}), host)).rejects.toMatchObject({
+    exitCode: 2,
+    message: expect.stringContaining("/etc/opdbus/templates.d/debian-base.toml"),
+  });
+  expect(host.changes).toEqual([]);
+});
+
+test("a newer version of the program is an upgrade, and the day of installation stays", async () => {
+  const host = debianHost();
+  const before = { version: "0.0.1", installed_at: "2026-01-01T00:00:00.000Z", upgraded_at: null };
+  host.tree.put("/etc/opdbus/installed", { text: JSON.stringify(before) });
+  const plan = await planSteps(stepsFor({}), host);
+  expect(plan.at(-1)?.finding).toEqual({ state: "change", changes: ["Record the upgrade from 0.0.1 to dev"] });
+  await run(host, {});
+  expect(JSON.parse((await host.readText("/etc/opdbus/installed")) ?? "")).toEqual({
+    version: "dev",
+    installed_at: "2026-01-01T00:00:00.000Z",
+    upgraded_at: expect.stringMatching(/^\d{4}-/),
+  });
+});
