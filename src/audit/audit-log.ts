@@ -1,4 +1,4 @@
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, statfsSync, statSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { UserError } from "../host/errors.ts";
@@ -38,13 +38,17 @@ export interface AuditLogOptions {
 export function openAuditLog(path: string, options: AuditLogOptions = {}): AuditLog {
   const { now = Date.now, busyTimeoutMs = 10_000 } = options;
   checkFile(path);
+  requireSpace(path);
   const db = explaining("open", path, () =>
     // An absolute path: better-sqlite3 gives meaning to ":memory:" and "file:".
     connect(resolve(path), busyTimeoutMs, (opened) => checkSchema(opened, path)),
   );
   const append = db.transaction((entries: AuditEntry[]) => appendRows(db, entries, Math.floor(now() / 1000)));
   return {
-    append: (...entries) => explaining("write to", path, () => append.immediate(entries)),
+    append(...entries) {
+      requireSpace(path);
+      return explaining("write to", path, () => append.immediate(entries));
+    },
     recent: (filter) => explaining("read", path, () => selectRows(db, filter)),
     verify: () => explaining("verify", path, () => verifyChain(db)),
     unfinished: () => explaining("read", path, () => findUnfinished(db)),
@@ -79,6 +83,19 @@ function checkFile(path: string): void {
   if (file.size < SMALLEST_PAGE) {
     throw refusal(path, file.size === 0 ? "it is empty" : "it is no database", KEEP_AND_REPLACE);
   }
+}
+
+/** Bytes that must be free for SQLite's side files to be written. */
+const SPACE_NEEDED = 8 * 2 ** 20;
+
+// SQLite writes its -shm file through a memory map. BTRFS gives each write a new
+// place, and on a full disk has no other answer to such a write than SIGBUS.
+function requireSpace(path: string): void {
+  const { bavail, bsize } = explaining("open", path, () => statfsSync(dirname(path)));
+  if (bavail * bsize >= SPACE_NEEDED) return;
+  throw new UserError(`Unable to write to the audit log ${path}: the disk is full`, {
+    hint: "Free some space, then try again.",
+  });
 }
 
 function checkSchema(db: Database.Database, path: string): void {

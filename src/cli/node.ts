@@ -1,4 +1,5 @@
 import { loadSettings } from "../config/load-settings.ts";
+import { sizeBytes as bytesOf } from "../config/settings.ts";
 import { describeContainers } from "../containers/describe.ts";
 import { UserError } from "../host/errors.ts";
 import { installSteps } from "../install/install-steps.ts";
@@ -77,8 +78,11 @@ export async function doctor(options: CommonOptions & { readonly config?: string
     requireRoot();
     const { host, out, json } = session;
     const settings = await loadSettings(host, options.config);
-    const { device } = settings.pool;
-    const steps = installSteps(settings, device === undefined ? {} : { device });
+    const { device, size } = settings.pool;
+    const steps = installSteps(settings, {
+      ...(size === undefined ? {} : { sizeBytes: bytesOf(size) }),
+      ...(device === undefined ? {} : { device }),
+    });
     const plan = await planSteps(steps, host);
     const findings = [
       ...plan.map(({ step, finding }) => ({

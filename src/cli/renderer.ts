@@ -34,15 +34,18 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
   };
   // one line that progress rewrites; anything else that is said goes above it
   let pending = "";
-  const say = (text: string) => {
+  const clear = () => {
     if (pending !== "") stderr.write("\r\u001B[K");
-    stderr.write(`${text}\n`);
     pending = "";
+  };
+  const say = (text: string) => {
+    clear();
+    stderr.write(`${text}\n`);
   };
   const progress = (event: Extract<ReportEvent, { kind: "progress" }>) => {
     const text = progressText(event);
     if (!stderr.isTTY) return say(text);
-    pending = text.slice(0, Math.max(20, (stderr.columns ?? 80) - 1));
+    pending = text.slice(0, Math.max(20, (stderr.columns || 80) - 1));
     stderr.write(`\r\u001B[K${pending}`);
   };
   return {
@@ -54,7 +57,7 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       say(event.text);
     },
     print(text) {
-      if (pending !== "") say("");
+      clear();
       stdout.write(`${text}\n`);
     },
     table(header, rows) {
@@ -74,7 +77,7 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     },
     async ask(question) {
       const { createInterface } = await import("node:readline/promises");
-      if (pending !== "") say("");
+      clear();
       const terminal = createInterface({ input: stdin, output: stderr });
       try {
         return (await terminal.question(question)).trim();

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { parse, TomlError } from "smol-toml";
-import type { z } from "zod";
+import type * as z from "zod";
 import { UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { SETTINGS } from "../pool/layout.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { NETWORKS, TEMPLATE_NAME } from "./names.ts";
 
 const templateName = z.string().regex(TEMPLATE_NAME, "a template name: a-z, 0-9 and hyphens, at most 40 characters");

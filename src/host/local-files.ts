@@ -1,4 +1,4 @@
-import { createHash, randomBytes } from "node:crypto";
+import type { Hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
@@ -27,7 +27,9 @@ export const localFiles: FileOperations = {
     return { total: found.blocks * found.bsize, free: found.bavail * found.bsize };
   },
   async digest(path) {
-    return unlessMissing(() => digestFile(path));
+    // here and not above: most commands digest nothing, and it takes longer to load than our own modules
+    const { createHash } = await import("node:crypto");
+    return unlessMissing(() => digestFile(path, createHash("sha256")));
   },
   async writeText(path, text, attributes = {}) {
     writeWhole(path, text, attributes);
@@ -97,8 +99,7 @@ function toFileStat(found: fs.Stats): FileStat {
   };
 }
 
-function digestFile(path: string): string {
-  const hash = createHash("sha256");
+function digestFile(path: string, hash: Hash): string {
   const file = fs.openSync(path, "r");
   try {
     const chunk = Buffer.allocUnsafe(1 << 20);
@@ -143,7 +144,7 @@ function temporaryBeside(path: string): string {
     const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
     if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(dirname(path), name));
   }
-  return join(dirname(path), `${start}${process.pid}-${randomBytes(4).toString("hex")}`);
+  return join(dirname(path), `${start}${process.pid}-${Math.random().toString(36).slice(2)}`);
 }
 
 function applyAttributes(path: string, attributes: FileAttributes): void {

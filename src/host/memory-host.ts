@@ -28,14 +28,14 @@ export interface Tree {
   drop(path: string): void;
 }
 
-export interface Call {
+interface Call {
   readonly argv: Argv;
   readonly options: CommandOptions;
   readonly tree: Tree;
 }
 
 /** What a command gives: its output, its exit status, or more than one of them. Nothing is success in silence. */
-export type Answer = string | number | Partial<CommandResult> | void;
+type Answer = string | number | Partial<CommandResult> | void;
 export type Behaviour = Answer | ((call: Call) => Answer | Promise<Answer>);
 
 export interface MemoryHost extends Host {

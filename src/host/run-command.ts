@@ -8,7 +8,7 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /**
  * Runs a command to its end, whatever its exit status.
  * @param terminal gives it our own standard streams
- * @throws {Interrupted} when the signal was given
+ * @throws {Interrupted} when the signal was given, and the command does not undo what was begun
  */
 export async function execute(
   signal: AbortSignal,
@@ -16,10 +16,11 @@ export async function execute(
   options: CommandOptions = {},
   terminal = false,
 ): Promise<CommandResult> {
-  if (signal.aborted) throw new Interrupted();
+  const obeyed = options.undo ? new AbortController().signal : signal;
+  if (obeyed.aborted) throw new Interrupted();
   const { execa } = await import("execa");
   const child = execa(argv[0], argv.slice(1), {
-    ...common(signal, options),
+    ...common(obeyed, options),
     ...(terminal
       ? { stdio: "inherit", detached: false, extendEnv: true }
       : options.input === undefined
@@ -29,7 +30,7 @@ export async function execute(
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
   const result = await child;
-  if (signal.aborted) throw new Interrupted();
+  if (obeyed.aborted) throw new Interrupted();
   return toResult(argv, result, options.timeoutMs);
 }
 

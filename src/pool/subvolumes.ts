@@ -35,12 +35,13 @@ export async function isReadOnly(host: HostView, path: string): Promise<boolean>
 
 /**
  * Removes a subvolume and the subvolumes inside it: a guest's systemd makes
- * some of its own (/var/lib/machines). Nothing there is no error.
+ * some of its own (/var/lib/machines). Nothing there is no error. Goes on
+ * when it is interrupted: what an interruption cut off is removed by this.
  */
 export async function deleteSubvolume(host: Host, path: string): Promise<void> {
   if (!isSubvolume(await host.stat(path))) return host.remove(path);
   // -o lists what is below this subvolume, by path from the top of the file system
-  const below = await host.probe(["btrfs", "subvolume", "list", "-o", path]);
+  const below = await host.probe(["btrfs", "subvolume", "list", "-o", path], { undo: true });
   const inside = below.stdout
     .split("\n")
     .map((line) => /^ID \d+ gen \d+ top level \d+ path (.+)$/.exec(line)?.[1])
@@ -50,5 +51,5 @@ export async function deleteSubvolume(host: Host, path: string): Promise<void> {
     const at = nested.lastIndexOf(marker);
     if (at !== -1) await deleteSubvolume(host, `${path}/${nested.slice(at + marker.length)}`);
   }
-  await host.run(["btrfs", "subvolume", "delete", "--", path]);
+  await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
 }

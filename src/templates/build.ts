@@ -10,7 +10,7 @@ import type { Report } from "../report/report.ts";
 import { FINISH_SCRIPT, FORBIDDEN, stageFiles, templateFiles } from "./contents.ts";
 import type { Definition } from "./definition.ts";
 import { digestTree } from "./digest.ts";
-import { listVersions, type Manifest, templateFolder, versionFolder } from "./manifest.ts";
+import { listVersions, type Manifest, templateFolder, type TemplateVersion, versionFolder } from "./manifest.ts";
 import { aptSources } from "./mirror.ts";
 
 export interface BuildOptions {
@@ -50,21 +50,30 @@ export async function buildTemplate(
   await sweepAbandoned(host, SCRATCH);
   const started = Date.now();
   const epoch = options.sourceDateEpoch ?? Math.floor(started / 1000);
-  const version = await freeVersion(host, definition.name, epoch);
-  const work = join(folder, await claimName(host, "new", version));
+  const stamp = timeStamp(epoch);
+  const work = join(folder, await claimName(host, "new", stamp));
   const scratch = join(SCRATCH, await claimName(host, "new", definition.name));
   try {
     await host.makeDirectory(join(work, "config"), { mode: 0o700 });
     await createSubvolume(host, join(work, "rootfs"));
     await fillRootfs(
       host,
-      { definition, suite, version, sources, epoch, scratch, rootfs: join(work, "rootfs") },
+      { definition, suite, version: stamp, sources, epoch, scratch, rootfs: join(work, "rootfs") },
       report,
     );
     await refuseSecrets(host, join(work, "rootfs"));
     report({ kind: "progress", task: `building ${definition.name}`, fraction: 0.93, detail: "sealing" });
     await setReadOnly(host, join(work, "rootfs"), true);
     const content = await digestTree(host, join(work, "rootfs"));
+    const versions = await listVersions(host, definition.name);
+    const same = versions.find(({ manifest }) => manifest?.digest === content.digest)?.manifest;
+    if (same) {
+      report({ kind: "say", text: `this is version ${same.version} again, bit by bit` });
+      await discard(host, work);
+      await replaceCurrent(host, folder, same.version);
+      return same;
+    }
+    const version = freeVersion(versions, stamp);
     const manifest: Manifest = {
       schema: 1,
       name: definition.name,
@@ -80,7 +89,7 @@ export async function buildTemplate(
     };
     await host.writeText(join(work, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
     await host.rename(work, versionFolder(definition.name, version));
-    await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
+    await replaceCurrent(host, folder, version);
     return manifest;
   } catch (error) {
     await discard(host, work);
@@ -113,13 +122,20 @@ async function requireSpace(host: HostView, name: string): Promise<void> {
   }
 }
 
-/** A version's name is the time stamp it carries: `20261123T190000Z`, with a number after it when taken. */
-async function freeVersion(host: HostView, name: string, epoch: number): Promise<string> {
-  const stamp = new Date(epoch * 1000).toISOString().replaceAll(/[-:]|\.\d+/g, "");
-  const taken = new Set((await listVersions(host, name)).map(({ version }) => version));
-  let version = stamp;
-  for (let count = 2; taken.has(version); count++) version = `${stamp}.${count}`;
-  return version;
+function timeStamp(epoch: number): string {
+  return new Date(epoch * 1000).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+}
+
+/** A version's name is the time stamp it carries: `20261123T190000Z`, with a number after it, one above those there. */
+function freeVersion(versions: readonly TemplateVersion[], stamp: string): string {
+  const numbers = versions
+    .filter(({ version }) => version === stamp || version.startsWith(`${stamp}.`))
+    .map(({ version }) => Number(version.slice(stamp.length + 1) || 1));
+  return numbers.length === 0 ? stamp : `${stamp}.${Math.max(...numbers) + 1}`;
+}
+
+async function replaceCurrent(host: Host, folder: string, version: string): Promise<void> {
+  await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
 }
 
 interface Fill {
@@ -253,27 +269,20 @@ async function listPackages(host: HostView, rootfs: string): Promise<Record<stri
 
 function explain(error: unknown, definition: Definition, sources: readonly string[]): unknown {
   if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
-  const said = error.result.stderr;
-  const reason = said
-    .split("\n")
-    .findLast((line) => /^(E|error):/i.test(line.trim()) && !/apt-get update|mmdebstrap failed/.test(line));
-  const message = `Unable to build the template ${definition.name}: ${reason?.trim() ?? error.message}`;
-  if (/No space left/.test(said)) {
+  const said = error.result.stderr.trim().split("\n");
+  const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed)/.test(line)).slice(-8);
+  const message = `Unable to build the template ${definition.name}:\n${(lastWords.length > 0 ? lastWords : said.slice(-3)).map((line) => `  ${line.trim()}`).join("\n")}`;
+  if (said.some((line) => line.includes("No space left"))) {
     return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
   }
-  if (/Failed to fetch|Could not (connect|resolve)|apt-get .*update/.test(said)) {
+  if (said.some((line) => /Failed to fetch|Could not (connect|resolve)|E: .*apt-get .*update/.test(line))) {
     return new UserError(`${message}\n  the mirror was: ${sources[0]}`, {
       hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
       cause: error,
     });
   }
-  return new UserError(
-    `${message}\n${said
-      .trim()
-      .split("\n")
-      .slice(-12)
-      .map((line) => `  ${line}`)
-      .join("\n")}`,
-    { cause: error },
-  );
+  return new UserError(message, {
+    hint: `op-dbus template build ${definition.name}   # after a look at ${definition.file}`,
+    cause: error,
+  });
 }

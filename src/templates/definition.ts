@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import { checkTable, parseToml } from "../config/load-settings.ts";
 import { TEMPLATE_NAME } from "../config/names.ts";
 import { UserError } from "../host/errors.ts";

@@ -65,7 +65,12 @@ export async function listVersions(host: HostView, name: string): Promise<Templa
     const manifest = await readManifest(host, name, version).catch(() => undefined);
     versions.push({ version, current: version === current, manifest });
   }
-  return versions;
+  // a name is the time stamp that the content carries (SOURCE_DATE_EPOCH), which says nothing about when it was built
+  return versions.toSorted((one, other) => builtAt(one).localeCompare(builtAt(other)));
+}
+
+function builtAt({ manifest }: TemplateVersion): string {
+  return manifest?.builtAt ?? "";
 }
 
 /** @throws {UserError} when the version does not exist or its manifest is broken */

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { type ContainerRequest, createContainer, prepareCreate } from "../../src/containers/create.ts";
+import { Interrupted } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
 import { CONTAINERS } from "../../src/pool/layout.ts";
 import { debianHost } from "../debian-host.ts";
@@ -109,7 +110,7 @@ function failingAt(host: Host, operation: "makeDirectory" | "createText" | "rena
   return {
     ...host,
     [operation]: async (...args: string[]) => {
-      if (args.some((each) => path.test(String(each)))) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+      if (args.some((each) => path.test(each))) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
       return original(...args);
     },
   };
@@ -135,6 +136,24 @@ test("a failing snapshot leaves nothing behind, and says why", async () => {
     commands: { "btrfs subvolume snapshot": { exitCode: 1, stderr: "ERROR: No space left on device\n" } },
   });
   await expect(create(host)).rejects.toThrow(/No space left on device$/);
+  expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+test("an interruption leaves nothing behind, though every further command is refused", async () => {
+  const host = installedHost();
+  const prepared = await prepareCreate(host, REQUEST);
+  let interrupted = false;
+  const interruptible: Host = {
+    ...host,
+    probe: (argv, options) => (interrupted && !options?.undo ? Promise.reject(new Interrupted()) : host.probe(argv)),
+    run: async (argv, options) => {
+      if (!options?.undo) interrupted ||= argv.includes("snapshot");
+      const result = await host.run(argv);
+      if (interrupted && !options?.undo) throw new Interrupted();
+      return result;
+    },
+  };
+  await expect(createContainer(interruptible, "web-01", prepared)).rejects.toThrow(Interrupted);
   expect(await host.list(CONTAINERS)).toEqual([]);
 });
 

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { findIdRange, ID_RANGE_SIZE, nextFreeId } from "../../src/containers/id-range.ts";
 import { environmentStep } from "../../src/install/steps/environment.ts";

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
 import { localHost } from "../../src/host/local-host.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
@@ -9,7 +10,7 @@ const host = localHost(new AbortController().signal);
 
 /** Another process that holds the lock, and then waits or ends. */
 async function holder(path: string, then: "wait" | "end"): Promise<ChildProcess> {
-  const child = spawn(process.execPath, [join(import.meta.dirname, "lock-holder.ts"), path, then], {
+  const child = spawn(process.execPath, [fileURLToPath(new URL("lock-holder.ts", import.meta.url)), path, then], {
     stdio: ["ignore", "pipe", "inherit"],
   });
   onTestFinished(() => void child.kill("SIGKILL"));

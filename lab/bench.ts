@@ -1,0 +1,138 @@
+// `npm run bench`: how fast the main jobs are, held against what the same machine does without us.
+// `--json FILE` also writes the figures as one JSON document; `--json -` prints only that.
+import { mkdir, symlink, writeFile } from "node:fs/promises";
+import { cpus, loadavg, release } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { build } from "esbuild";
+import { breakDown, judge, type Result, type Share } from "./bench/results.ts";
+import type { Samples } from "./bench/samples.ts";
+import { type LabNode, missingForLab } from "./node.ts";
+import { startInstalledNode } from "./program.ts";
+
+const IN_NODE = "/root/bench/lib";
+const INSTALLED = "/usr/lib/opdbus-pve";
+
+interface Report {
+  readonly schema: 1;
+  readonly at: string;
+  readonly machine: { readonly cpus: number; readonly model: string; readonly kernel: string; readonly node: string };
+  /** Of 1, 5 and 15 minutes. */
+  readonly load: { readonly before: readonly number[]; readonly after: readonly number[] };
+  readonly results: readonly Result[];
+  readonly breakdown: readonly Share[];
+  readonly methods: readonly string[];
+}
+
+const METHODS = [
+  "All of it ran in one disposable node, on its pool (BTRFS in a file); what is compared was done in turns.",
+  "Figures are medians of wall time in milliseconds; the first turn of each is not counted. Page cache and compile cache are warm.",
+  "create-in-batch: time between two lines of `op-dbus container create NAME…`, against the same snapshot spawned from one Node.js process.",
+  "create-cold: from starting op-dbus to its end. Unpacking goes from tmpfs into a new subvolume, and is not synced while the clock runs.",
+  "Where the time goes: the product's own functions, bundled with a clock around each call of its host; medians of parts, which need not add up.",
+];
+
+async function bench(): Promise<Report> {
+  const before = loadavg();
+  say("starting a node with the program installed (the first time that takes two minutes)");
+  const node = await startInstalledNode("bench");
+  try {
+    await bringScripts(node);
+    say("measuring; that takes one to two minutes");
+    const { exitCode, stdout, stderr } = await node.run([`${INSTALLED}/bin/node`, `${IN_NODE}/in-node.js`]);
+    if (exitCode !== 0) throw new Error(`Unable to measure: ${stderr}`);
+    const samples = JSON.parse(stdout) as Samples;
+    const [processor] = cpus();
+    return {
+      schema: 1,
+      at: new Date().toISOString(),
+      machine: { cpus: cpus().length, model: processor?.model ?? "", kernel: release(), node: process.version },
+      load: { before, after: loadavg() },
+      results: judge(samples),
+      breakdown: breakDown(samples),
+      methods: METHODS,
+    };
+  } finally {
+    await node.stop();
+  }
+}
+
+/** Bundles what runs in the node as the product is bundled, and lends it the product's native addon. */
+async function bringScripts(node: LabNode): Promise<void> {
+  const folder = join(node.root, IN_NODE);
+  await build({
+    entryPoints: [join(import.meta.dirname, "bench/in-node.ts"), join(import.meta.dirname, "bench/parts.ts")],
+    outdir: folder,
+    bundle: true,
+    format: "esm",
+    platform: "node",
+    target: "node26",
+    banner: {
+      js: 'import { createRequire as opdbusRequire } from "node:module"; const require = opdbusRequire(import.meta.url);',
+    },
+    logLevel: "warning",
+  });
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, "package.json"), '{ "type": "module" }\n');
+  await symlink(`${INSTALLED}/native`, join(folder, "../native"));
+}
+
+function table({ results, breakdown, load }: Report): string {
+  const rows = results.map((result) => [
+    result.measured.what,
+    ms(result.measured.median),
+    result.baseline === null ? "" : `${result.baseline.what}: ${ms(result.baseline.median)}`,
+    result.ratio === null ? "" : result.ratio.toFixed(2),
+    goalText(result),
+    result.met ? "met" : `missed by ${result.missedByPercent} %`,
+  ]);
+  const shares = breakdown.map((share) => [share.what, ms(share.ms)]);
+  return [
+    ...layOut([["WHAT", "TIME", "AGAINST", "RATIO", "GOAL", ""], ...rows]),
+    "",
+    "Where the time of one more container in a batch goes:",
+    ...layOut(shares).map((line) => `  ${line}`),
+    "",
+    ...METHODS,
+    `Load of this machine: ${loadText(load.before)} before, ${loadText(load.after)} after.`,
+  ].join("\n");
+}
+
+function goalText({ goal }: Result): string {
+  if ("least" in goal) return `${goal.least} times faster`;
+  return goal.of === "ms" ? `at most ${goal.most} ms` : `at most ${goal.most}`;
+}
+
+function ms(value: number): string {
+  return `${value < 10 ? value.toFixed(2) : value.toFixed(value < 100 ? 1 : 0)} ms`;
+}
+
+function loadText(load: readonly number[]): string {
+  return load.map((value) => value.toFixed(2)).join(" ");
+}
+
+function layOut(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function say(text: string): void {
+  process.stderr.write(`bench: ${text}\n`);
+}
+
+const { values } = parseArgs({ options: { json: { type: "string" } } });
+const missing = await missingForLab();
+if (missing.length > 0) {
+  for (const sentence of missing) say(sentence);
+  process.exitCode = 3;
+} else {
+  const report = await bench();
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  process.stdout.write(values.json === "-" ? json : `${table(report)}\n`);
+  if (values.json !== undefined && values.json !== "-") await writeFile(values.json, json);
+}

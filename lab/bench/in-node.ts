@@ -1,0 +1,165 @@
+// Runs in the node, under the program's own Node.js: measures by its clock, prints one JSON document.
+import { spawn, spawnSync } from "node:child_process";
+import { mkdirSync, readlinkSync } from "node:fs";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import type { Part, Samples, Series } from "./samples.ts";
+
+const POOL = "/var/lib/op-dbus";
+const TEMPLATE = join(POOL, "@templates/debian-base", readlinkSync(join(POOL, "@templates/debian-base/rootfs")));
+/** Beside the containers, on the same file system; nothing in it is the product's. */
+const SCRATCH = join(POOL, "bench");
+const ARCHIVE = "/tmp/template.tar.zst";
+const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+const ROUNDS = { startUp: 21, cold: 11, batch: 6, reinstall: 11 };
+const PER_BATCH = 10;
+const LISTED = 10;
+
+const started = new Map<string, number>();
+
+/** A name that was not used before, such as web-03. */
+function next(kind: string): string {
+  const count = (started.get(kind) ?? 0) + 1;
+  started.set(kind, count);
+  return `${kind}-${String(count).padStart(2, "0")}`;
+}
+
+/** Runs a command to its end, as a shell would, and gives its milliseconds. */
+function time(...argv: readonly [string, ...string[]]): number {
+  const [command, ...rest] = argv;
+  const began = performance.now();
+  const { status, stderr, error } = spawnSync(command, rest, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
+  const took = performance.now() - began;
+  if (status !== 0) throw new Error(`${argv.join(" ")} exited with ${status}: ${stderr}`, { cause: error });
+  return took;
+}
+
+/** Does each thing once in a round; every other round the other way round. The first round is not counted. */
+async function takeTurns<Name extends string>(
+  rounds: number,
+  things: Record<Name, () => number | Series | Promise<Series>>,
+): Promise<Record<Name, Series>> {
+  const names = Object.keys(things) as Name[];
+  const series = Object.fromEntries(names.map((name) => [name, [] as Series])) as Record<Name, Series>;
+  for (let round = 0; round < rounds; round++) {
+    for (const name of round % 2 === 0 ? names : names.toReversed()) {
+      const taken = [await things[name]()].flat();
+      if (round > 0) series[name].push(...taken);
+    }
+  }
+  return series;
+}
+
+const create = (...names: string[]): [string, ...string[]] =>
+  ["op-dbus", "container", "create", "--network", "none", "--", ...names] as const satisfies string[];
+
+function measureStartUp() {
+  time(...create(...Array.from({ length: LISTED }, () => next("listed"))));
+  return takeTurns(ROUNDS.startUp, {
+    spawn: () => time("/bin/true"),
+    emptyNode: () => time(process.execPath, "-e", "0"),
+    version: () => time("op-dbus", "--version"),
+    list: () => time("op-dbus", "container", "list"),
+  });
+}
+
+function measureCold() {
+  time("tar", "--zstd", "--numeric-owner", "-cf", ARCHIVE, "-C", TEMPLATE, ".");
+  return takeTurns(ROUNDS.cold, {
+    create: () => time(...create(next("cold"))),
+    unpack: () => {
+      const into = join(SCRATCH, next("unpacked"));
+      time("btrfs", "subvolume", "create", into);
+      const took = time("tar", "--zstd", "--numeric-owner", "-xpf", ARCHIVE, "-C", into);
+      // what it left to be written must not slow down what comes next
+      time("sync");
+      return took;
+    },
+  });
+}
+
+const parts: Record<Part, Series> = { files: [], snapshot: [], rename: [], link: [], audit: [], looks: [] };
+
+function measureBatch() {
+  let round = 0;
+  return takeTurns(ROUNDS.batch, {
+    create: () => createBatch(),
+    snapshotCommand: () => spawnSnapshots(),
+    snapshotIoctl: () => callSnapshots(),
+    parts: () => createInParts(round++),
+  });
+}
+
+/** Milliseconds between the lines by which one process says that a container is there: all of one container's work. */
+async function createBatch(): Promise<Series> {
+  const names = Array.from({ length: PER_BATCH + 1 }, () => next("web"));
+  const [command, ...rest] = create(...names);
+  const child = spawn(command, rest, { stdio: ["ignore", "pipe", "ignore"] });
+  const times: number[] = [];
+  for await (const line of createInterface({ input: child.stdout })) {
+    if (line.includes(": created from ")) times.push(performance.now());
+  }
+  if (times.length !== names.length) throw new Error(`${times.length} of ${names.length} containers were made`);
+  return times.slice(1).map((at, index) => at - (times[index] ?? 0));
+}
+
+/** The bare command, started from this process with what the product gives its commands: pipes, a group of its own. */
+async function spawnSnapshots(): Promise<Series> {
+  const series: Series = [];
+  for (let index = 0; index < PER_BATCH; index++) {
+    const began = performance.now();
+    const argv = ["subvolume", "snapshot", "--", TEMPLATE, join(SCRATCH, next("bare"))];
+    const child = spawn("btrfs", argv, { stdio: ["ignore", "pipe", "pipe"], detached: true, env: { PATH } });
+    child.stdout.resume();
+    child.stderr.resume();
+    const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
+    series.push(performance.now() - began);
+    if (status !== 0) throw new Error(`btrfs subvolume snapshot exited with ${status}`);
+  }
+  return series;
+}
+
+// BTRFS_IOC_SNAP_CREATE_V2 takes a struct btrfs_ioctl_vol_args_v2 (linux/btrfs.h)
+const CALL_SNAPSHOTS = String.raw`
+use Fcntl; use Time::HiRes "time";
+my ($from, $into, @names) = @ARGV;
+sysopen(my $source, $from, O_RDONLY | O_DIRECTORY) or die "$from: $!";
+sysopen(my $folder, $into, O_RDONLY | O_DIRECTORY) or die "$into: $!";
+for my $name (@names) {
+  my $arguments = pack("q Q Q x32 a4040", fileno($source), 0, 0, $name);
+  my $began = time;
+  ioctl($folder, 0x50009417, $arguments) or die "$name: $!";
+  printf "%.4f\n", 1000 * (time - $began);
+}`;
+
+/** What the kernel alone takes, by Perl, which every Debian has. */
+function callSnapshots(): Series {
+  const names = Array.from({ length: PER_BATCH }, () => next("call"));
+  const { stdout, stderr, status } = spawnSync("perl", ["-e", CALL_SNAPSHOTS, TEMPLATE, SCRATCH, ...names], {
+    encoding: "utf8",
+  });
+  if (status !== 0) throw new Error(`perl: ${stderr}`);
+  return stdout.trim().split("\n").map(Number);
+}
+
+function createInParts(round: number): Series {
+  // the first warms up, as the first of createBatch does
+  const names = Array.from({ length: PER_BATCH + 1 }, () => next("part"));
+  const script = join(import.meta.dirname, "parts.js");
+  const { stdout, stderr, status } = spawnSync(process.execPath, [script, ...names], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`parts.js: ${stderr}`);
+  const found = JSON.parse(stdout) as Partial<Record<Part, number>>[];
+  for (const one of round === 0 ? [] : found.slice(1)) {
+    for (const part of Object.keys(parts) as Part[]) parts[part].push(one[part] ?? 0);
+  }
+  return [];
+}
+
+mkdirSync(SCRATCH, { recursive: true });
+const startUp = await measureStartUp();
+const { parts: _, ...batch } = await measureBatch();
+const cold = await measureCold();
+const { reinstall } = await takeTurns(ROUNDS.reinstall, { reinstall: () => time("opdbus-pve", "install", "--yes") });
+const samples: Samples = { startUp, cold, batch, parts, reinstall, containersListed: LISTED };
+process.stdout.write(`${JSON.stringify(samples)}\n`);

@@ -1,0 +1,108 @@
+import { median, type Part, type Samples, type Series } from "./samples.ts";
+
+/** Milliseconds. */
+interface Measured {
+  readonly what: string;
+  readonly median: number;
+  readonly least: number;
+  readonly most: number;
+  readonly count: number;
+}
+
+/** One thing that was measured, held against another or against a time. */
+export interface Result {
+  readonly id: string;
+  readonly measured: Measured;
+  readonly baseline: Measured | null;
+  /** Measured to baseline, or the other way round where `goal.least` is asked for. */
+  readonly ratio: number | null;
+  readonly goal:
+    | { readonly of: "ratio" | "ms"; readonly most: number }
+    | { readonly of: "ratio"; readonly least: number };
+  readonly met: boolean;
+  /** How far the figure is beyond the goal, in percent of the goal; 0 when it is met. */
+  readonly missedByPercent: number;
+}
+
+/** Where the time of one container goes; milliseconds. */
+export interface Share {
+  readonly what: string;
+  readonly ms: number;
+}
+
+/** Holds what was measured against the goals. */
+export function judge({ startUp, cold, batch, reinstall, containersListed }: Samples): Result[] {
+  const emptyNode = measure("node -e 0", startUp.emptyNode);
+  const create = measure("container create, whole command", cold.create);
+  return [
+    against(
+      "create-in-batch",
+      measure("one more container in a batch", batch.create),
+      measure("btrfs subvolume snapshot", batch.snapshotCommand),
+      3,
+    ),
+    within("create-cold", create, 100),
+    faster("create-to-unpack", create, measure("tar --zstd -x of the template", cold.unpack), 20),
+    against("version", measure("op-dbus --version", startUp.version), emptyNode, 1.3),
+    against("list", measure(`container list of ${containersListed}`, startUp.list), emptyNode, 2.5),
+    within("install-again", measure("second install", reinstall), 1000),
+  ];
+}
+
+function against(id: string, measured: Measured, baseline: Measured, most: number): Result {
+  const ratio = measured.median / baseline.median;
+  return { id, measured, baseline, ratio, goal: { of: "ratio", most }, ...verdict(ratio / most) };
+}
+
+function faster(id: string, measured: Measured, baseline: Measured, least: number): Result {
+  const ratio = baseline.median / measured.median;
+  return { id, measured, baseline, ratio, goal: { of: "ratio", least }, ...verdict(least / ratio) };
+}
+
+function within(id: string, measured: Measured, most: number): Result {
+  return { id, measured, baseline: null, ratio: null, goal: { of: "ms", most }, ...verdict(measured.median / most) };
+}
+
+function verdict(share: number): Pick<Result, "met" | "missedByPercent"> {
+  return { met: share <= 1, missedByPercent: share <= 1 ? 0 : Math.round((share - 1) * 100) };
+}
+
+function measure(what: string, series: Series): Measured {
+  return {
+    what,
+    median: rounded(median(series)),
+    least: rounded(Math.min(...series)),
+    most: rounded(Math.max(...series)),
+    count: series.length,
+  };
+}
+
+const PARTS: readonly (readonly [Part, string])[] = [
+  ["files", "folder, record and configuration, the files with fsync"],
+  ["rename", "rename to its name, with fsync of the folder"],
+  ["audit", "outcome in the audit log, a transaction of its own"],
+  ["link", "link for LXC's own commands"],
+  ["looks", "looks at what is there (stat, readlink, /proc)"],
+];
+
+/** Takes the time of one container apart; the last line is what the others leave of it. */
+export function breakDown({ batch, parts }: Samples): Share[] {
+  const kernel = median(batch.snapshotIoctl);
+  const command = median(batch.snapshotCommand);
+  const shares = [
+    { what: "the kernel's snapshot (the ioctl alone)", ms: kernel },
+    { what: "a process for it (the bare command, less the kernel)", ms: command - kernel },
+    {
+      what: "starting it through execa (the product's call, less the bare command)",
+      ms: median(parts.snapshot) - command,
+    },
+    ...PARTS.map(([part, what]) => ({ what, ms: median(parts[part]) })),
+  ];
+  const explained = shares.reduce((sum, { ms }) => sum + ms, 0);
+  const all = [...shares, { what: "the rest", ms: median(batch.create) - explained }];
+  return all.map(({ what, ms }) => ({ what, ms: rounded(ms) }));
+}
+
+function rounded(ms: number): number {
+  return Math.round(ms * 100) / 100;
+}

@@ -1,0 +1,220 @@
+import { expect, test } from "vitest";
+import { memoryHost, type MemoryHost } from "../../src/host/memory-host.ts";
+import type { ReportEvent } from "../../src/report/report.ts";
+import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";
+import { readDefinition } from "../../src/templates/definition.ts";
+import {
+  currentVersion,
+  listTemplates,
+  listVersions,
+  readManifest,
+  requireVersion,
+} from "../../src/templates/manifest.ts";
+import { pruneVersions, removeTemplate, verifyTemplate } from "../../src/templates/versions.ts";
+import { TEMPLATES } from "../../src/pool/layout.ts";
+import { installedHost, VERSION_NAME } from "../installed-host.ts";
+
+const FOLDER = `${TEMPLATES}/debian-base`;
+const EPOCH = 1_790_000_000;
+const STAMP = "20260921T141320Z";
+
+/** A host with a pool and no template. */
+function emptyHost(options: Parameters<typeof installedHost>[0] = {}): MemoryHost {
+  const host = installedHost(options);
+  host.tree.drop(FOLDER);
+  return host;
+}
+
+async function build(host: MemoryHost, options: Partial<BuildOptions> = {}, events: ReportEvent[] = []) {
+  const definition = await readDefinition(host, "debian-base");
+  return buildTemplate(host, definition, { mirror: "auto", sourceDateEpoch: EPOCH, ...options }, (event) =>
+    events.push(event),
+  );
+}
+
+test("a build makes a sealed version with its manifest the current one", async () => {
+  const host = emptyHost();
+  const manifest = await build(host);
+  expect(manifest).toMatchObject({
+    schema: 1,
+    name: "debian-base",
+    version: STAMP,
+    suite: "trixie",
+    sourceDateEpoch: EPOCH,
+    bytes: 104857600,
+    packages: { systemd: "257.9-1", ssh: "1:10.0" },
+  });
+  expect(manifest.digest).toMatch(/^[0-9a-f]{64}$/);
+  expect(await readManifest(host, "debian-base", STAMP)).toEqual(manifest);
+  expect(await currentVersion(host, "debian-base")).toBe(STAMP);
+  expect(await listTemplates(host)).toEqual(["debian-base"]);
+  expect(await verifyTemplate(host, "debian-base")).toMatchObject({ ok: true, sealed: true, wanted: manifest.digest });
+  expect(await host.list(FOLDER)).toEqual(["rootfs", "versions"]);
+  expect(await host.list("/var/tmp/opdbus-build")).toEqual([]);
+});
+
+test("runs mmdebstrap where its scripts cannot reach the host, and dies with us", async () => {
+  const host = emptyHost();
+  await build(host, { suite: "bookworm" });
+  const command = host.commands.find((line) => line.includes("mmdebstrap")) ?? "";
+  expect(command).toMatch(
+    /^setpriv --pdeathsig KILL -- unshare --mount --pid --fork --kill-child --mount-proc -- mmdebstrap --mode=unshare --format=tar --variant=minbase --include=systemd,/,
+  );
+  expect(command).toMatch(/ -- bookworm - 'deb \[signed-by=\S+\] http:\/\/deb\.debian\.org\/debian bookworm main' /);
+});
+
+test("says how far it is, forward only", async () => {
+  const events: ReportEvent[] = [];
+  await build(emptyHost(), {}, events);
+  const progress = events.filter((event) => event.kind === "progress");
+  expect(progress.map(({ detail, fraction }) => `${fraction} ${detail}`)).toEqual([
+    "0.02 running apt-get update",
+    "0.08 downloading packages with apt",
+    "0.25 extracting archives",
+    "0.35 installing essential packages",
+    "0.5 installing remaining packages inside the chroot",
+    "0.8 running --customize-hook in shell",
+    "0.85 cleaning package lists and apt cache",
+    "0.87 creating tarball",
+    "0.93 sealing",
+  ]);
+});
+
+test("versions of one moment are numbered, and a number is not given twice", async () => {
+  const host = emptyHost();
+  for (const version of [STAMP, `${STAMP}.2`, `${STAMP}.3`]) expect((await build(host)).version).toBe(version);
+  await pruneVersions(host, "debian-base", 2);
+  expect((await build(host)).version).toBe(`${STAMP}.4`);
+});
+
+test("keeps the newest versions, however they are called", async () => {
+  const host = emptyHost();
+  for (let count = 1; count <= 11; count++) {
+    await build(host);
+    await host.writeText(
+      `${FOLDER}/versions/${await currentVersion(host, "debian-base")}/manifest.json`,
+      JSON.stringify({ schema: 1, name: "debian-base", builtAt: new Date(EPOCH * 1000 + count).toISOString() }),
+    );
+  }
+  // an older SOURCE_DATE_EPOCH does not make an older build
+  const last = (await build(host, { sourceDateEpoch: EPOCH - 1000 })).version;
+  const removed = await pruneVersions(host, "debian-base", 2);
+  expect(removed).toHaveLength(10);
+  expect((await listVersions(host, "debian-base")).map(({ version }) => version)).toEqual([`${STAMP}.11`, last]);
+});
+
+test("pruning never takes the current version, also not an old one", async () => {
+  const host = emptyHost();
+  for (let count = 1; count <= 3; count++) await build(host);
+  await host.replaceLink(`versions/${STAMP}/rootfs`, `${FOLDER}/rootfs`);
+  expect(await pruneVersions(host, "debian-base", 1)).toEqual([`${STAMP}.2`]);
+  expect(await currentVersion(host, "debian-base")).toBe(STAMP);
+});
+
+test.each([
+  [
+    "setpriv",
+    { exitCode: 25, stderr: "E: Unable to locate package nosuch\nE: mmdebstrap failed to run\n" },
+    /^Unable to build the template debian-base: E: Unable to locate package nosuch\n/,
+  ],
+  [
+    "tar --extract",
+    { exitCode: 2, stderr: "tar: ./usr/bin/x: Cannot write: No space left on device\n" },
+    /No space left on device/,
+  ],
+  [
+    "setpriv",
+    {
+      exitCode: 25,
+      stderr: "E: Failed to fetch http://deb.debian.org/x  Could not connect\nE: apt-get update failed\n",
+    },
+    /Failed to fetch[^]*the mirror was: deb /,
+  ],
+  ["btrfs property set", 1, /btrfs property set/],
+  ["du --summarize", 1, /du --summarize/],
+])("a failing %s leaves no trace and says why", async (command, failure, message) => {
+  const host = emptyHost();
+  host.script(command, failure);
+  await expect(build(host)).rejects.toThrow(message);
+  expect(await host.list(FOLDER)).toEqual(["versions"]);
+  expect(await host.list(`${FOLDER}/versions`)).toEqual([]);
+  expect(await host.list("/var/tmp/opdbus-build").then((names) => names ?? [])).toEqual([]);
+  expect(await listTemplates(host)).toEqual([]);
+});
+
+test("a failed build leaves the current version current", async () => {
+  const host = installedHost({ commands: { setpriv: 1 } });
+  await expect(build(host)).rejects.toThrow();
+  expect(await currentVersion(host, "debian-base")).toBe(VERSION_NAME);
+});
+
+test("what a killed build left is removed by the next, and said", async () => {
+  const host = emptyHost();
+  host.tree.put(`${FOLDER}/.new-99-1-x/rootfs`, { inode: 256 });
+  host.tree.put("/var/tmp/opdbus-build/.new-99-1-debian-base/tmp/file", { text: "" });
+  const events: ReportEvent[] = [];
+  await build(host, {}, events);
+  expect(events[0]).toMatchObject({ kind: "say", text: expect.stringContaining(".new-99-1-x") });
+  expect(await host.list(FOLDER)).toEqual(["rootfs", "versions"]);
+  expect(await host.list("/var/tmp/opdbus-build")).toEqual([]);
+});
+
+test("a template with a secret in it is not one", async () => {
+  const host = emptyHost();
+  host.script("tar --extract", ({ argv, tree }) =>
+    tree.put(`${argv[argv.indexOf("--directory") + 1]}/etc/ssh/ssh_host_rsa_key`, { text: "secret" }),
+  );
+  await expect(build(host)).rejects.toThrow("The template holds an SSH host key (/etc/ssh/ssh_host_rsa_key)");
+  expect(await host.list(`${FOLDER}/versions`)).toEqual([]);
+});
+
+test.each([
+  ["a suite that the definition has not", installedHost, { suite: "sid" }, 2, 'cannot be built from "sid"'],
+  ["a full disk", () => installedHost({ space: { total: 1, free: 2 ** 20 } }), {}, 1, "only 1 MiB are free"],
+] as const)("refuses %s before it begins", async (_, make, options, exitCode, message) => {
+  const host = make();
+  await expect(build(host, options)).rejects.toMatchObject({ exitCode, message: expect.stringContaining(message) });
+  expect(host.changes).toEqual([]);
+});
+
+test("a content that was changed, or opened, is not what was built", async () => {
+  const host = emptyHost();
+  await build(host);
+  const rootfs = `${FOLDER}/versions/${STAMP}/rootfs`;
+  host.tree.put(`${rootfs}/etc/debian_version`, { text: "evil" });
+  expect(await verifyTemplate(host, "debian-base")).toMatchObject({ ok: false, sealed: true });
+  host.tree.put(`${rootfs}/etc/debian_version`, { text: "13.2\n" });
+  expect(await verifyTemplate(host, "debian-base")).toMatchObject({ ok: true });
+  host.tree.put(rootfs, { inode: 256, properties: { ro: "false" } });
+  expect(await verifyTemplate(host, "debian-base")).toMatchObject({ ok: false, sealed: false });
+});
+
+test("removes a version, not the current one of several, or all", async () => {
+  const host = emptyHost();
+  await build(host);
+  await build(host);
+  await expect(removeTemplate(host, "debian-base", `${STAMP}.2`)).rejects.toThrow("is the current version");
+  expect(await removeTemplate(host, "debian-base", STAMP)).toEqual([STAMP]);
+  expect(await removeTemplate(host, "debian-base")).toEqual([`${STAMP}.2`]);
+  expect(await host.list(TEMPLATES)).toEqual([]);
+  await expect(removeTemplate(host, "debian-base")).rejects.toMatchObject({ exitCode: 3 });
+});
+
+test.each([
+  ["is missing", {}, "missing"],
+  ["is no JSON", { [`${FOLDER}/versions/1/manifest.json`]: "{" }, "broken"],
+  ["is of another template", { [`${FOLDER}/versions/1/manifest.json`]: '{"schema":1,"name":"x"}' }, "broken"],
+  ["is of another schema", { [`${FOLDER}/versions/1/manifest.json`]: '{"schema":2,"name":"debian-base"}' }, "broken"],
+])("a manifest that %s is told with its file", async (_, files, what) => {
+  const host = memoryHost({ files: { [`${FOLDER}/versions/1/`]: "", ...files } });
+  await expect(readManifest(host, "debian-base", "1")).rejects.toThrow(
+    `Unable to read the manifest of debian-base 1: ${FOLDER}/versions/1/manifest.json is ${what}`,
+  );
+  expect(await listVersions(host, "debian-base")).toEqual([{ version: "1", current: false, manifest: undefined }]);
+});
+
+test("a link to a version that is gone is no current version", async () => {
+  const host = memoryHost({ files: { [`${FOLDER}/rootfs`]: { target: "versions/1/rootfs" } } });
+  expect(await currentVersion(host, "debian-base")).toBeUndefined();
+  await expect(requireVersion(host, "debian-base")).rejects.toMatchObject({ exitCode: 3 });
+});

@@ -1,0 +1,124 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { memoryHost } from "../../src/host/memory-host.ts";
+import { listDefinitions, readDefinition } from "../../src/templates/definition.ts";
+import { TREE } from "../../src/tree.ts";
+
+const MINE = "/etc/opdbus/templates.d/mine.toml";
+const LEAST = 'description = "x"\n[source]\ntype = "mmdebstrap"\nsuites = ["trixie"]\n';
+
+function read(text: string) {
+  return readDefinition(memoryHost({ files: { [MINE]: text } }), "mine");
+}
+
+test("the shipped definition can be used as it is", async () => {
+  const file = join(TREE, "templates/debian-base.toml");
+  const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), "debian-base");
+  expect(definition).toMatchObject({ name: "debian-base", file, source: { suites: ["trixie", "bookworm"] } });
+  expect(definition.packages).toEqual(expect.arrayContaining(["systemd", "openssh-server", "ifupdown"]));
+  const firstboot = definition.files.find(({ path }) => path === "/usr/lib/opdbus/firstboot");
+  expect(firstboot).toMatchObject({ mode: "755", content: expect.stringMatching(/^#!\/bin\/sh\n/) });
+  // what TOML would have taken for its own escapes
+  expect(firstboot?.content).toContain(String.raw`printf '%s\n' "$name"`);
+  expect(definition.units.enable.every((unit) => definition.files.some(({ path }) => path.endsWith(`/${unit}`)))).toBe(
+    true,
+  );
+});
+
+test("what is not said has a default", async () => {
+  expect(await read(LEAST)).toMatchObject({
+    source: { variant: "minbase", components: ["main"] },
+    packages: [],
+    timezone: "Etc/UTC",
+    locale: "C.UTF-8",
+    units: { enable: [], disable: [], mask: [] },
+    users: [],
+    files: [],
+    commands: [],
+  });
+});
+
+test("the digest is that of what is said, whatever its layout and comments", async () => {
+  const { digest } = await read(LEAST);
+  expect(digest).toMatch(/^[0-9a-f]{64}$/);
+  expect((await read(`# a comment\n${LEAST.replace(" = ", "   =   ")}`)).digest).toBe(digest);
+  expect((await read(LEAST.replace("trixie", "bookworm"))).digest).not.toBe(digest);
+});
+
+test("an admin's own definition comes before the shipped one of the same name", async () => {
+  const host = memoryHost({
+    files: {
+      "/etc/opdbus/templates.d/debian-base.toml": LEAST,
+      "/etc/opdbus/templates.d/Bad Name.toml": LEAST,
+      "/etc/opdbus/templates.d/notes.txt": "",
+      [join(TREE, "templates/debian-base.toml")]: "nonsense",
+      [join(TREE, "templates/other.toml")]: LEAST,
+    },
+  });
+  expect((await readDefinition(host, "debian-base")).file).toBe("/etc/opdbus/templates.d/debian-base.toml");
+  expect(await listDefinitions(host)).toEqual(["debian-base", "other"]);
+  await expect(readDefinition(host, "none")).rejects.toMatchObject({
+    exitCode: 2,
+    hint: expect.stringContaining("known: debian-base, other"),
+  });
+});
+
+const file = (path: string, rest = "") => `${LEAST}[[files]]\npath = "${path}"\ncontent = ""\n${rest}`;
+const user = (rest: string) => `${LEAST}[[users]]\n${rest}\n`;
+
+test.each([
+  ["an unknown key", `packges = []\n${LEAST}`, "line 1: packges: unknown key"],
+  ["an unknown key of a table", `${LEAST}suits = []\n`, "line 5: source.suits: unknown key"],
+  ["no suite", LEAST.replace('"trixie"', ""), "line 4: source.suites: "],
+  ["no source", 'description = "x"\n', "source: "],
+  ["another tool", LEAST.replace("mmdebstrap", "docker"), "line 3: source.type: "],
+  [
+    "a suite that is an option",
+    LEAST.replace("trixie", "--mode=root"),
+    "line 4: source.suites.0: a suite such as trixie",
+  ],
+  ["a package that is an option", `packages = ["a", "-x"]\n${LEAST}`, "line 1: packages.1: a package name"],
+  ["a package list in a package", `packages = ["a,b"]\n${LEAST}`, "line 1: packages.0: a package name"],
+  ["two lines of description", LEAST.replace('"x"', '"x\\ny"'), "line 1: description: one line"],
+  ["a path with ..", file("/etc/../../x"), "line 6: files.0.path: a path without .."],
+  ["a path that is not absolute", file("etc/x"), "line 6: files.0.path: an absolute path"],
+  ["a path with a blank", file("/etc/a b"), "line 6: files.0.path: an absolute path"],
+  ["a path that is a folder", file("/etc/"), "line 6: files.0.path: an absolute path"],
+  ["a mode that is none", file("/etc/x", 'mode = "888"\n'), "line 8: files.0.mode: an octal mode"],
+  ["a mode as a number", file("/etc/x", "mode = 644\n"), "line 8: files.0.mode: "],
+  ["a file without content", `${LEAST}[[files]]\npath = "/x"\n`, "line 5: files.0.content: "],
+  ["a unit that is a shell text", `units.mask = ["a.service; reboot"]\n${LEAST}`, "line 1: units.mask.0: a unit name"],
+  ["a time zone that climbs", `timezone = "../../etc/passwd"\n${LEAST}`, "line 1: timezone: a time zone"],
+  ["a user that is a shell text", user('name = "x$(id)"'), "line 6: users.0.name: a user name"],
+  [
+    "a shell that is a shell text",
+    user('name = "x"\nshell = "/bin/sh; id"'),
+    "line 7: users.0.shell: an absolute path",
+  ],
+  ["a group that is an option", user('name = "x"\ngroups = ["-G"]'), "line 7: users.0.groups.0: a group name"],
+  [
+    "a private key",
+    `root_ssh_keys = ["-----BEGIN OPENSSH PRIVATE KEY-----"]\n${LEAST}`,
+    "line 1: root_ssh_keys.0: a public SSH key",
+  ],
+  [
+    "a key of two lines",
+    `root_ssh_keys = ["ssh-rsa AAAA\\nssh-rsa BBBB"]\n${LEAST}`,
+    "line 1: root_ssh_keys.0: a public SSH key",
+  ],
+  [
+    "a key with options before it",
+    `root_ssh_keys = ['command="id" ssh-rsa AAAA']\n${LEAST}`,
+    "line 1: root_ssh_keys.0: ",
+  ],
+])("refuses %s, naming file and place", async (_, text, place) => {
+  const reading = read(text);
+  await expect(reading).rejects.toMatchObject({ exitCode: 2 });
+  await expect(reading).rejects.toThrow(`Unable to use ${MINE}:\n  ${place}`);
+});
+
+test("names the entry that is wrong, not the first of its kind", async () => {
+  const text = `${LEAST}[[files]]\npath = "/etc/one"\ncontent = """\npath = "/a b"\n[files]\n"""\n\n[[files]]\npath = "/etc/b c"\ncontent = ""\n`;
+  await expect(read(text)).rejects.toThrow(`Unable to use ${MINE}:\n  line 13: files.1.path: an absolute path`);
+});
