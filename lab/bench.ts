@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
 import { breakDown, judge, type Result, type Share } from "./bench/results.ts";
-import type { Samples } from "./bench/samples.ts";
+import type { Samples } from "./bench/in-node.ts";
 import { type LabNode, missingForLab } from "./node.ts";
 import { startInstalledNode } from "./program.ts";
 

@@ -6,7 +6,7 @@ import { bringProgram, TREE_IN_NODE } from "./program.ts";
 const STORY: readonly (readonly [why: string, ...argv: string[]])[] = [
   ["The host's apt knows its mirror; templates come from there.", "apt-get", "update", "-qq"],
   ["What would be done on this host?", `${TREE_IN_NODE}/opdbus-pve`, "install", "--dry-run", "--pool-size", "8G"],
-  ["Do it.", `${TREE_IN_NODE}/opdbus-pve`, "install", "--yes", "--quiet", "--pool-size", "8G"],
+  ["Do it.", `${TREE_IN_NODE}/opdbus-pve`, "install", "--yes", "--pool-size", "8G"],
   ["A second run finds nothing to do.", "opdbus-pve", "install", "--yes"],
   [
     "A container, cloned from the template, started.",

@@ -118,6 +118,7 @@ const SYSTEMD: Record<string, Behaviour> = {
     tree.get(`${WANTS}/${last(argv)}`) ? "enabled\n" : { exitCode: 1, stdout: "disabled\n" },
   "systemctl is-active": ({ argv, tree }) =>
     tree.get(`${ACTIVE}/${last(argv)}`) ? "active\n" : { exitCode: 3, stdout: "inactive\n" },
+  "systemctl is-failed": { exitCode: 1, stdout: "inactive\n" },
   "systemctl show": "Id=opdbus.service\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n",
   "systemctl start": ({ argv, tree }) => {
     const unit = last(argv);

@@ -3,7 +3,22 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import type { Part, Samples, Series } from "./samples.ts";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Part } from "./parts.ts";
+
+/** Milliseconds, one for each time that something was done, in the order it was done. */
+export type Series = number[];
+
+/** What was measured in the node; all that is compared was done in turns. */
+export interface Samples {
+  readonly startUp: Record<"spawn" | "emptyNode" | "version" | "list", Series>;
+  readonly cold: Record<"create" | "unpack", Series>;
+  readonly batch: Record<"create" | "snapshotCommand" | "snapshotIoctl", Series>;
+  /** Of each container that the product's own functions made in one process. */
+  readonly parts: Record<Part, Series>;
+  readonly reinstall: Series;
+  readonly containersListed: number;
+}
 
 const POOL = "/var/lib/op-dbus";
 const TEMPLATE = join(POOL, "@templates/debian-base", readlinkSync(join(POOL, "@templates/debian-base/rootfs")));
@@ -51,8 +66,9 @@ async function takeTurns<Name extends string>(
   return series;
 }
 
-const create = (...names: string[]): [string, ...string[]] =>
-  ["op-dbus", "container", "create", "--network", "none", "--", ...names] as const satisfies string[];
+function create(...names: string[]): [string, ...string[]] {
+  return ["op-dbus", "container", "create", "--network", "none", "--", ...names];
+}
 
 function measureStartUp() {
   time(...create(...Array.from({ length: LISTED }, () => next("listed"))));
@@ -68,13 +84,14 @@ function measureCold() {
   time("tar", "--zstd", "--numeric-owner", "-cf", ARCHIVE, "-C", TEMPLATE, ".");
   return takeTurns(ROUNDS.cold, {
     create: () => time(...create(next("cold"))),
-    unpack: () => {
+    unpack: async () => {
       const into = join(SCRATCH, next("unpacked"));
       time("btrfs", "subvolume", "create", into);
       const took = time("tar", "--zstd", "--numeric-owner", "-xpf", ARCHIVE, "-C", into);
       // what it left to be written must not slow down what comes next
       time("sync");
-      return took;
+      await delay(1000);
+      return [took];
     },
   });
 }

@@ -6,7 +6,9 @@ import { createContainer, prepareCreate } from "../../src/containers/create.ts";
 import type { Host } from "../../src/host/host.ts";
 import { localHost } from "../../src/host/local-host.ts";
 import { AUDIT_DATABASE } from "../../src/pool/layout.ts";
-import type { Part } from "./samples.ts";
+
+/** What making a container is made of. */
+export type Part = "files" | "snapshot" | "rename" | "link" | "audit" | "looks";
 
 const PART_OF: Partial<Record<keyof Host, Part>> = {
   makeDirectory: "files",

@@ -1,4 +1,5 @@
-import { median, type Part, type Samples, type Series } from "./samples.ts";
+import type { Samples, Series } from "./in-node.ts";
+import type { Part } from "./parts.ts";
 
 /** Milliseconds. */
 interface Measured {
@@ -105,4 +106,9 @@ export function breakDown({ batch, parts }: Samples): Share[] {
 
 function rounded(ms: number): number {
   return Math.round(ms * 100) / 100;
+}
+
+/** The middle one; the upper of the two in the middle when their number is even. */
+function median(series: Series): number {
+  return series.toSorted((a, b) => a - b)[Math.floor(series.length / 2)] ?? Number.NaN;
 }

@@ -7,6 +7,7 @@ import { installRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
 import type { Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
+import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../pool/layout.ts";
 import { findPool, type PoolRequest } from "../pool/pool.ts";
 import { type CommonOptions, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
@@ -46,6 +47,8 @@ export async function install(options: InstallOptions): Promise<void> {
 async function run(session: Session, options: InstallOptions): Promise<void> {
   const { host, out } = session;
   const steps = await chooseSteps(session, options);
+  const { system, proxmox } = await describeHost(host);
+  out.report({ kind: "say", text: `${system ?? "unknown system"}, ${proxmox ?? "no Proxmox VE"}` });
   const upgrade = await readMarker(host);
   if (upgrade)
     out.report({
@@ -56,7 +59,7 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   refuseBlocked(plan);
   const pending = plan.filter(({ finding }) => finding.state === "change");
   if (pending.length > 0) {
-    if (!session.json) showPlan(session, plan, "report");
+    if (!session.json) showPlan(session, pending, "report");
     await confirm(session, options.yes ?? false);
   }
   const outcomes =

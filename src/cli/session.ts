@@ -30,9 +30,12 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
   const out = createRenderer({ quiet: options.quiet ?? false, color: options.color ?? true });
   const json = options.json ?? false;
   const interruption = new AbortController();
-  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+  // the modes of what we make are ours to choose, not those of the shell we came from
+  process.umask(0o022);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
-      out.report({ kind: "say", text: "interrupted: undoing what was begun" });
+      // a second one means it
+      if (interruption.signal.aborted) process.exit(130);
       interruption.abort();
     });
   }

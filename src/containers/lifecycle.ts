@@ -100,6 +100,7 @@ export async function stopContainer(
   await host.run(["lxc-stop", "--name", name, ...(options.force ? ["--kill"] : ["--timeout", timeout])]);
   // the unit ends with its lxc-start; stopping it settles its state, whoever started the container
   await host.run(["systemctl", "stop", unitOf(name)]);
+  await clearFailure(host, name);
   const gone = await until(START_DEADLINE_MS, async () =>
     (await runningContainers(host)).has(name) ? undefined : true,
   );
@@ -107,7 +108,13 @@ export async function stopContainer(
   return true;
 }
 
-/** Whether a container starts with the host. */
+// a container that was killed leaves its unit marked as failed, and the host as degraded
+async function clearFailure(host: Host, name: string): Promise<void> {
+  const state = await host.probe(["systemctl", "is-failed", unitOf(name)]);
+  if (state.stdout.trim() === "failed") await host.run(["systemctl", "reset-failed", unitOf(name)]);
+}
+
+/** Makes a container start with the host, or not. */
 export async function setOnboot(host: Host, name: string, onboot: boolean): Promise<void> {
   await host.run(["systemctl", onboot ? "enable" : "disable", "--quiet", unitOf(name)]);
 }

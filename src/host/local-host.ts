@@ -24,7 +24,8 @@ export function localHost(signal: AbortSignal): Host {
       return result;
     },
     pipe: (from, to, options) => executePipe(signal, from, to, options),
-    interactive: async (argv) => (await execute(signal, argv, {}, true)).exitCode,
+    // on the terminal Ctrl-C is the command's own affair
+    interactive: async (argv) => (await execute(new AbortController().signal, argv, {}, true)).exitCode,
     lock: holdLock,
   };
 }

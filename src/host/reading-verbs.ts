@@ -27,6 +27,7 @@ const READING_VERBS: readonly Argv[] = [
   ["systemctl", "cat"],
   ["systemctl", "is-active"],
   ["systemctl", "is-enabled"],
+  ["systemctl", "is-failed"],
   ["systemctl", "show"],
   ["systemd-detect-virt"],
   ["systemd-escape"],

@@ -4,7 +4,7 @@ import { CURRENT_STATE } from "../pool/layout.ts";
 import { poolUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, readManifest } from "../templates/manifest.ts";
 import { jsonText } from "../report/json.ts";
-import { VERSION } from "../version.ts";
+import { describeHost } from "./describe-host.ts";
 
 /**
  * What is on this node as one document: the version 1 state file of
@@ -28,7 +28,7 @@ export async function queryState(host: HostView) {
       systemd: await part("systemd", () => querySystemd(host)),
       lxc: await part("lxc", () => queryLxc(host)),
     },
-    host: await part("host", () => queryHost(host)),
+    host: await part("host", () => describeHost(host)),
     pool: await part("pool", async () => (await poolUsage(host)) ?? null),
     templates: await part("templates", () => queryTemplates(host)),
   };
@@ -118,19 +118,6 @@ async function queryLxc(host: HostView) {
             },
           },
     ),
-  };
-}
-
-async function queryHost(host: HostView) {
-  const release = (await host.readText("/etc/os-release")) ?? "";
-  const proxmox =
-    (await host.stat("/usr/bin/pveversion")) === undefined ? null : (await ask(host, ["pveversion"])).trim();
-  return {
-    name: host.name,
-    system: /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(release)?.[1] ?? null,
-    kernel: (await host.readText("/proc/sys/kernel/osrelease"))?.trim() ?? null,
-    proxmox,
-    opdbus: VERSION,
   };
 }
 

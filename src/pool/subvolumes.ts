@@ -49,7 +49,19 @@ export async function deleteSubvolume(host: Host, path: string): Promise<void> {
   for (const nested of inside) {
     const marker = `${basename(dirname(path))}/${basename(path)}/`;
     const at = nested.lastIndexOf(marker);
-    if (at !== -1) await deleteSubvolume(host, `${path}/${nested.slice(at + marker.length)}`);
+    if (at === -1) continue;
+    const relative = nested.slice(at + marker.length);
+    if (await hasNoLinks(host, path, relative)) await deleteSubvolume(host, `${path}/${relative}`);
   }
   await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
+}
+
+// a guest chose these names, and one with a line break in it can claim to lie behind a link of the guest's
+async function hasNoLinks(host: HostView, base: string, relative: string): Promise<boolean> {
+  let path = base;
+  for (const part of relative.split("/")) {
+    path = `${path}/${part}`;
+    if ((await host.stat(path))?.type !== "directory") return false;
+  }
+  return true;
 }

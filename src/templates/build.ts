@@ -3,7 +3,7 @@ import { CommandFailed } from "../host/command-failed.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { TEMPLATES } from "../pool/layout.ts";
+import { RUNTIME, TEMPLATES } from "../pool/layout.ts";
 import { requirePool } from "../pool/pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
@@ -42,6 +42,24 @@ export async function buildTemplate(
   const suite = chooseSuite(definition, options.suite);
   const sources = await aptSources(host, options.mirror, suite, definition.source.components);
   await requireSpace(host, definition.name);
+  const release = await host.lock(
+    `${RUNTIME}/template-${definition.name}.lock`,
+    `template build ${definition.name}, process ${process.pid}, since ${new Date().toISOString()}`,
+  );
+  try {
+    return await buildVersion(host, definition, { ...options, suite }, sources, report);
+  } finally {
+    await release();
+  }
+}
+
+async function buildVersion(
+  host: Host,
+  definition: Definition,
+  { suite, sourceDateEpoch }: BuildOptions & { suite: string },
+  sources: readonly string[],
+  report: Report,
+): Promise<Manifest> {
   const folder = templateFolder(definition.name);
   await host.makeDirectory(join(folder, "versions"), { mode: 0o700 });
   for (const name of await sweepAbandoned(host, folder)) {
@@ -49,7 +67,7 @@ export async function buildTemplate(
   }
   await sweepAbandoned(host, SCRATCH);
   const started = Date.now();
-  const epoch = options.sourceDateEpoch ?? Math.floor(started / 1000);
+  const epoch = sourceDateEpoch ?? Math.floor(started / 1000);
   const stamp = timeStamp(epoch);
   const work = join(folder, await claimName(host, "new", stamp));
   const scratch = join(SCRATCH, await claimName(host, "new", definition.name));
@@ -162,7 +180,8 @@ async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void>
   await host.makeDirectory(SCRATCH, { mode: 0o755 });
   await host.makeDirectory(overlay);
   await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
-  await stageFiles(host, overlay, templateFiles(definition, fill.suite, fill.version));
+  const files = templateFiles(definition, fill.suite, fill.version);
+  await stageFiles(host, overlay, files);
   const stamp = `--mtime=@${fill.epoch}`;
   await host.run([
     "tar",
@@ -175,7 +194,8 @@ async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void>
     stamp,
     "--directory",
     overlay,
-    ".",
+    // files only: folders keep the modes that their packages gave them
+    ...files.map(({ path }) => `.${path}`),
   ]);
   const build: Argv = [
     "setpriv",
@@ -270,8 +290,9 @@ async function listPackages(host: HostView, rootfs: string): Promise<Record<stri
 function explain(error: unknown, definition: Definition, sources: readonly string[]): unknown {
   if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
   const said = error.result.stderr.trim().split("\n");
-  const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed)/.test(line)).slice(-8);
-  const message = `Unable to build the template ${definition.name}:\n${(lastWords.length > 0 ? lastWords : said.slice(-3)).map((line) => `  ${line.trim()}`).join("\n")}`;
+  const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed|$)/.test(line)).slice(-8);
+  const reason = lastWords.length > 0 ? lastWords.map((line) => `\n  ${line.trim()}`).join("") : ` ${error.message}`;
+  const message = `Unable to build the template ${definition.name}:${reason}`;
   if (said.some((line) => line.includes("No space left"))) {
     return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
   }

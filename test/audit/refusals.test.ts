@@ -164,7 +164,7 @@ describe.skipIf(!canMount)("on a mounted file system", () => {
   test("that is full, appending is refused and the chain stays whole", () => {
     const directory = tempDirectory();
     const path = join(directory, "blockchain.db");
-    const lines = inNamespace(`mount -t tmpfs -o size=256k none ${directory}`, "fill", path);
+    const lines = inNamespace(`mount -t tmpfs -o size=10m none ${directory}`, "fill", path);
     expect(lines[0]).toBe(`UserError: Unable to write to the audit log ${path}: the disk is full`);
     expect(JSON.parse(lines[1] ?? "")).toMatchObject({ ok: true });
   });

@@ -49,6 +49,7 @@ describe("containers on an installed node", () => {
     expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("web-01 is running") });
     expect(await op("container", "destroy", "web-01", "--force")).toMatchObject({ exitCode: 0 });
     expect(await traces()).toBe(before);
+    expect(await sh("systemctl is-system-running; systemctl --failed --no-legend")).toBe("running\n");
     expect((await op("audit", "verify")).exitCode).toBe(0);
   });
 

@@ -32,6 +32,14 @@ async function build(host: MemoryHost, options: Partial<BuildOptions> = {}, even
   );
 }
 
+/** The same definition on another day: the mirror has newer packages. */
+async function buildNewer(host: MemoryHost, release: number, options: Partial<BuildOptions> = {}) {
+  host.script("tar --extract", ({ argv, tree }) =>
+    tree.put(`${argv[argv.indexOf("--directory") + 1]}/etc/debian_version`, { text: `13.${release}\n` }),
+  );
+  return build(host, options);
+}
+
 test("a build makes a sealed version with its manifest the current one", async () => {
   const host = emptyHost();
   const manifest = await build(host);
@@ -82,22 +90,34 @@ test("says how far it is, forward only", async () => {
 
 test("versions of one moment are numbered, and a number is not given twice", async () => {
   const host = emptyHost();
-  for (const version of [STAMP, `${STAMP}.2`, `${STAMP}.3`]) expect((await build(host)).version).toBe(version);
+  for (const [index, version] of [STAMP, `${STAMP}.2`, `${STAMP}.3`].entries()) {
+    expect((await buildNewer(host, index)).version).toBe(version);
+  }
   await pruneVersions(host, "debian-base", 2);
-  expect((await build(host)).version).toBe(`${STAMP}.4`);
+  expect((await buildNewer(host, 4)).version).toBe(`${STAMP}.4`);
+});
+
+test("the same content is the same version, and becomes the current one again", async () => {
+  const host = emptyHost();
+  const first = await buildNewer(host, 1);
+  await buildNewer(host, 2);
+  expect(await buildNewer(host, 1)).toEqual(first);
+  expect(await currentVersion(host, "debian-base")).toBe(STAMP);
+  expect(await host.list(`${FOLDER}/versions`)).toEqual([STAMP, `${STAMP}.2`]);
+  expect(await host.list(FOLDER)).toEqual(["rootfs", "versions"]);
 });
 
 test("keeps the newest versions, however they are called", async () => {
   const host = emptyHost();
   for (let count = 1; count <= 11; count++) {
-    await build(host);
+    await buildNewer(host, count);
     await host.writeText(
       `${FOLDER}/versions/${await currentVersion(host, "debian-base")}/manifest.json`,
       JSON.stringify({ schema: 1, name: "debian-base", builtAt: new Date(EPOCH * 1000 + count).toISOString() }),
     );
   }
   // an older SOURCE_DATE_EPOCH does not make an older build
-  const last = (await build(host, { sourceDateEpoch: EPOCH - 1000 })).version;
+  const last = (await buildNewer(host, 12, { sourceDateEpoch: EPOCH - 1000 })).version;
   const removed = await pruneVersions(host, "debian-base", 2);
   expect(removed).toHaveLength(10);
   expect((await listVersions(host, "debian-base")).map(({ version }) => version)).toEqual([`${STAMP}.11`, last]);
@@ -105,7 +125,7 @@ test("keeps the newest versions, however they are called", async () => {
 
 test("pruning never takes the current version, also not an old one", async () => {
   const host = emptyHost();
-  for (let count = 1; count <= 3; count++) await build(host);
+  for (let count = 1; count <= 3; count++) await buildNewer(host, count);
   await host.replaceLink(`versions/${STAMP}/rootfs`, `${FOLDER}/rootfs`);
   expect(await pruneVersions(host, "debian-base", 1)).toEqual([`${STAMP}.2`]);
   expect(await currentVersion(host, "debian-base")).toBe(STAMP);
@@ -115,7 +135,7 @@ test.each([
   [
     "setpriv",
     { exitCode: 25, stderr: "E: Unable to locate package nosuch\nE: mmdebstrap failed to run\n" },
-    /^Unable to build the template debian-base: E: Unable to locate package nosuch\n/,
+    /^Unable to build the template debian-base:\n  E: Unable to locate package nosuch$/,
   ],
   [
     "tar --extract",
@@ -191,8 +211,8 @@ test("a content that was changed, or opened, is not what was built", async () =>
 
 test("removes a version, not the current one of several, or all", async () => {
   const host = emptyHost();
-  await build(host);
-  await build(host);
+  await buildNewer(host, 1);
+  await buildNewer(host, 2);
   await expect(removeTemplate(host, "debian-base", `${STAMP}.2`)).rejects.toThrow("is the current version");
   expect(await removeTemplate(host, "debian-base", STAMP)).toEqual([STAMP]);
   expect(await removeTemplate(host, "debian-base")).toEqual([`${STAMP}.2`]);
