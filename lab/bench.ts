@@ -28,7 +28,7 @@ const METHODS = [
   "All of it ran in one disposable node, on its pool (BTRFS in a file); what is compared was done in turns.",
   "Figures are medians of wall time in milliseconds; the first turn of each is not counted. Page cache and compile cache are warm.",
   "create-in-batch: time between two lines of `op-dbus container create NAME…`, against the same snapshot spawned from one Node.js process.",
-  "create-cold: from starting op-dbus to its end. Unpacking goes from tmpfs into a new subvolume, and is not synced while the clock runs.",
+  "create-cold: from starting op-dbus to its end. Unpacking goes from tmpfs into a new subvolume, and is synced, with a second of rest, after the clock was stopped.",
   "Where the time goes: the product's own functions, bundled with a clock around each call of its host; medians of parts, which need not add up.",
 ];
 

@@ -43,6 +43,7 @@ function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
   const commands = "btrfs mkfs.btrfs lxc-start mmdebstrap newuidmap usermod chattr ip flock setpriv tar".split(" ");
   return {
     ...Object.fromEntries(commands.map((name) => [`/usr/bin/${name}`, ""])),
+    "/dev/loop-control": "",
     "/etc/group": "root:x:0:\nusers:x:100:\n",
     "/etc/os-release": 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n',
     "/etc/subgid": "",

@@ -25,6 +25,7 @@ const TEMPLATE = join(POOL, "@templates/debian-base", readlinkSync(join(POOL, "@
 /** Beside the containers, on the same file system; nothing in it is the product's. */
 const SCRATCH = join(POOL, "bench");
 const ARCHIVE = "/tmp/template.tar.zst";
+const SNAPSHOT = ["btrfs", "subvolume", "snapshot", "--"] as const;
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 const ROUNDS = { startUp: 21, cold: 11, batch: 6, reinstall: 11 };
@@ -40,14 +41,18 @@ function next(kind: string): string {
   return `${kind}-${String(count).padStart(2, "0")}`;
 }
 
-/** Runs a command to its end, as a shell would, and gives its milliseconds. */
-function time(...argv: readonly [string, ...string[]]): number {
-  const [command, ...rest] = argv;
+/** Runs a command to its end, as a shell would, and gives its output and its milliseconds. */
+function run(command: string, ...rest: readonly string[]): { stdout: string; took: number } {
   const began = performance.now();
-  const { status, stderr, error } = spawnSync(command, rest, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
+  const ended = spawnSync(command, rest, { stdio: ["ignore", "pipe", "pipe"], encoding: "utf8" });
   const took = performance.now() - began;
-  if (status !== 0) throw new Error(`${argv.join(" ")} exited with ${status}: ${stderr}`, { cause: error });
-  return took;
+  const { status, stdout, stderr, error } = ended;
+  if (status !== 0) throw new Error(`${command} ${rest.join(" ")} exited with ${status}: ${stderr}`, { cause: error });
+  return { stdout, took };
+}
+
+function time(command: string, ...rest: readonly string[]): number {
+  return run(command, ...rest).took;
 }
 
 /** Does each thing once in a round; every other round the other way round. The first round is not counted. */
@@ -126,13 +131,13 @@ async function spawnSnapshots(): Promise<Series> {
   const series: Series = [];
   for (let index = 0; index < PER_BATCH; index++) {
     const began = performance.now();
-    const argv = ["subvolume", "snapshot", "--", TEMPLATE, join(SCRATCH, next("bare"))];
-    const child = spawn("btrfs", argv, { stdio: ["ignore", "pipe", "pipe"], detached: true, env: { PATH } });
+    const argv = [...SNAPSHOT, TEMPLATE, join(SCRATCH, next("bare"))] as const;
+    const child = spawn(argv[0], argv.slice(1), { stdio: ["ignore", "pipe", "pipe"], detached: true, env: { PATH } });
     child.stdout.resume();
     child.stderr.resume();
     const status = await new Promise<number | null>((resolve) => child.once("close", resolve));
     series.push(performance.now() - began);
-    if (status !== 0) throw new Error(`btrfs subvolume snapshot exited with ${status}`);
+    if (status !== 0) throw new Error(`${argv.join(" ")} exited with ${status}`);
   }
   return series;
 }
@@ -153,10 +158,7 @@ for my $name (@names) {
 /** What the kernel alone takes, by Perl, which every Debian has. */
 function callSnapshots(): Series {
   const names = Array.from({ length: PER_BATCH }, () => next("call"));
-  const { stdout, stderr, status } = spawnSync("perl", ["-e", CALL_SNAPSHOTS, TEMPLATE, SCRATCH, ...names], {
-    encoding: "utf8",
-  });
-  if (status !== 0) throw new Error(`perl: ${stderr}`);
+  const { stdout } = run("perl", "-e", CALL_SNAPSHOTS, TEMPLATE, SCRATCH, ...names);
   return stdout.trim().split("\n").map(Number);
 }
 
@@ -164,8 +166,7 @@ function createInParts(round: number): Series {
   // the first warms up, as the first of createBatch does
   const names = Array.from({ length: PER_BATCH + 1 }, () => next("part"));
   const script = join(import.meta.dirname, "parts.js");
-  const { stdout, stderr, status } = spawnSync(process.execPath, [script, ...names], { encoding: "utf8" });
-  if (status !== 0) throw new Error(`parts.js: ${stderr}`);
+  const { stdout } = run(process.execPath, script, ...names);
   const found = JSON.parse(stdout) as Partial<Record<Part, number>>[];
   for (const one of round === 0 ? [] : found.slice(1)) {
     for (const part of Object.keys(parts) as Part[]) parts[part].push(one[part] ?? 0);

@@ -1,5 +1,5 @@
 import { isIP } from "node:net";
-import { loadSettings } from "../config/load-settings.ts";
+import { cachedSettings } from "../config/cached-settings.ts";
 import { checkContainerName, checkTemplateName, type ContainerNetwork, NETWORKS } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
 import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.ts";
@@ -83,7 +83,7 @@ async function finish(session: Session, name: string, options: CreateOptions): P
 
 async function readRequest(session: Session, options: CreateOptions): Promise<ContainerRequest> {
   const { host } = session;
-  const { container } = await loadSettings(host);
+  const { container } = await cachedSettings(host);
   const { defaults } = container;
   return {
     template: checkTemplateName(options.template ?? defaults.template),

@@ -92,6 +92,16 @@ async function planLoop(host: HostView, sizeBytes: number): Promise<PoolFinding>
       hint: "opdbus-pve install --pool-size 20G   # at least 256M",
     };
   }
+  const loops =
+    (await host.stat("/dev/loop-control")) ??
+    (await host.probe(["modprobe", "--dry-run", "--quiet", "loop"])).exitCode === 0;
+  if (!loops) {
+    return {
+      state: "blocked",
+      reason: "this kernel has no loop devices, which a pool in a file needs",
+      hint: "opdbus-pve install --pool-device /dev/sdX",
+    };
+  }
   const image = await host.stat(POOL_IMAGE);
   if (image === undefined) {
     const { free } = await host.space((await host.stat(HOST_STATE)) ? HOST_STATE : dirname(HOST_STATE));

@@ -111,6 +111,7 @@ async function buildVersion(
     return manifest;
   } catch (error) {
     await discard(host, work);
+    if ((await listVersions(host, definition.name)).length === 0) await host.remove(folder);
     throw explain(error, definition, sources);
   } finally {
     await host.remove(scratch);

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import * as z from "zod";
-import { checkTable, parseToml } from "../config/load-settings.ts";
+import { checkTable, parseToml } from "../config/toml.ts";
 import { TEMPLATE_NAME } from "../config/names.ts";
 import { UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";

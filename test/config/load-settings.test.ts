@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { loadSettings, parseToml } from "../../src/config/load-settings.ts";
+import { loadSettings } from "../../src/config/load-settings.ts";
+import { parseToml } from "../../src/config/toml.ts";
 import { settingsSchema, sizeBytes } from "../../src/config/settings.ts";
 import { memoryHost } from "../../src/host/memory-host.ts";
 

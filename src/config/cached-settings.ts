@@ -1,0 +1,32 @@
+import type { Host } from "../host/host.ts";
+import { RUNTIME } from "../pool/layout.ts";
+import { VERSION } from "../version.ts";
+import { readSettingsFiles } from "./settings-files.ts";
+import type { Settings } from "./settings.ts";
+
+const CACHE = `${RUNTIME}/settings.json`;
+
+/**
+ * The settings in force, as `loadSettings` gives them. The schema's library and
+ * the TOML parser take a third of a cold `container create`, so the result is
+ * kept until a file, or the program, changes.
+ */
+export async function cachedSettings(host: Host): Promise<Settings> {
+  const files = await readSettingsFiles(host);
+  const key = JSON.stringify([VERSION, files]);
+  const kept = await readCache(host);
+  if (kept?.key === key) return kept.settings;
+  const { mergeSettings } = await import("./load-settings.ts");
+  const settings = mergeSettings(files);
+  await host.makeDirectory(RUNTIME, { mode: 0o755 });
+  await host.writeText(CACHE, JSON.stringify({ key, settings }), { mode: 0o600 });
+  return settings;
+}
+
+async function readCache(host: Host): Promise<{ key: string; settings: Settings } | undefined> {
+  try {
+    return JSON.parse((await host.readText(CACHE)) ?? "") as { key: string; settings: Settings };
+  } catch {
+    return undefined;
+  }
+}
