@@ -51,8 +51,10 @@ async function installLayer(tree: string, suite: Suite, layer: string): Promise<
 // each holds a gigabyte, and the program that made it is no more
 async function removeOldLayers(suite: Suite): Promise<void> {
   const layers = join(labCache, "layers");
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8");
   for (const name of existsSync(layers) ? await readdir(layers) : []) {
-    if (name.startsWith(`installed-${suite}-`)) await rm(join(layers, name), { recursive: true });
+    const inUse = mounts.includes(`layers/${name}/`);
+    if (name.startsWith(`installed-${suite}-`) && !inUse) await rm(join(layers, name), { recursive: true });
   }
 }
 

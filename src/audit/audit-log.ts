@@ -33,7 +33,10 @@ export interface AuditLogOptions {
  *
  * Takes the path of the database file, which `createAuditLog` has made.
  * Throws `UserError` when it is missing, empty, no SQLite database, damaged,
- * has another schema, or cannot be written (read-only file system, no right).
+ * has another schema, or cannot be written (read-only file system, no right,
+ * full disk). Close it before anything that can fill the disk: SQLite writes
+ * its -shm file through a memory map, to which BTRFS on a full disk answers
+ * with SIGBUS.
  */
 export function openAuditLog(path: string, options: AuditLogOptions = {}): AuditLog {
   const { now = Date.now, busyTimeoutMs = 10_000 } = options;
@@ -88,8 +91,6 @@ function checkFile(path: string): void {
 /** Bytes that must be free for SQLite's side files to be written. */
 const SPACE_NEEDED = 8 * 2 ** 20;
 
-// SQLite writes its -shm file through a memory map. BTRFS gives each write a new
-// place, and on a full disk has no other answer to such a write than SIGBUS.
 function requireSpace(path: string): void {
   const { bavail, bsize } = explaining("open", path, () => statfsSync(dirname(path)));
   if (bavail * bsize >= SPACE_NEEDED) return;

@@ -34,14 +34,33 @@ export interface Recorded {
  * outcome row (`status: "ok"` or `"failed"`, `intent`, `durationMs`, `error`)
  * after, so that a crash in between leaves the intent as evidence.
  *
- * Takes the entry (no secrets in it), who acts, and the change. Returns what the
- * action returns. Throws `UserError` when the intent cannot be written, and
- * then the action is not run; else see `Recorded.run`.
+ * Takes how to open the log, which is not kept open over the change (a disk
+ * that fills up meanwhile would end the process, see `openAuditLog`), the entry
+ * (no secrets in it), who acts, and the change. Returns what the action
+ * returns. Throws `UserError` when the intent cannot be written, and then the
+ * action is not run; else see `Recorded.run`.
  */
-export async function record<T>(log: AuditLog, entry: AuditEntry, actor: Actor, action: () => Promise<T>): Promise<T> {
-  const [recorded] = recordAll(log, [entry], actor);
+export async function record<T>(
+  open: () => AuditLog,
+  entry: AuditEntry,
+  actor: Actor,
+  action: () => Promise<T>,
+): Promise<T> {
+  const briefly: Appender = {
+    append(...entries) {
+      const log = open();
+      try {
+        return log.append(...entries);
+      } finally {
+        log.close();
+      }
+    },
+  };
+  const [recorded] = recordAll(briefly, [entry], actor);
   return recorded!.run(action);
 }
+
+type Appender = Pick<AuditLog, "append">;
 
 /**
  * Like `record` for several operations: their intents are written in one
@@ -50,7 +69,7 @@ export async function record<T>(log: AuditLog, entry: AuditEntry, actor: Actor, 
  * Returns one `Recorded` per entry, in order. Throws `UserError` when the
  * intents cannot be written; then none is, and nothing may be run.
  */
-export function recordAll(log: AuditLog, entries: readonly AuditEntry[], actor: Actor): Recorded[] {
+export function recordAll(log: Appender, entries: readonly AuditEntry[], actor: Actor): Recorded[] {
   const intents = entries.map((entry) => ({
     ...entry,
     metadata: { ...entry.metadata, status: "started", actor: { ...actor } },
@@ -66,7 +85,7 @@ export function recordAll(log: AuditLog, entries: readonly AuditEntry[], actor: 
   return entries.map((entry, index) => startedOperation(log, entry, ids[index]!));
 }
 
-function startedOperation(log: AuditLog, entry: AuditEntry, intent: number): Recorded {
+function startedOperation(log: Appender, entry: AuditEntry, intent: number): Recorded {
   const { operation, target } = entry;
   const finish = (outcome: Outcome) => {
     try {

@@ -87,7 +87,9 @@ export async function recorded<T>(
   change: () => Promise<T>,
 ): Promise<T> {
   const { record } = await import("../audit/record.ts");
-  return withAuditLog((log) => record(log, { operation, target, metadata: details }, currentActor(host), change));
+  const { openAuditLog } = await import("../audit/audit-log.ts");
+  const entry = { operation, target, metadata: details };
+  return record(() => openAuditLog(AUDIT_DATABASE), entry, currentActor(host), change);
 }
 
 /** Makes several changes on record, one after the other; the intents are written together, before the first. */

@@ -25,7 +25,8 @@ export function installRecorder(host: Host, actor: Actor): Recorder {
     const metadata = details as JsonObject;
     if ((await host.stat(AUDIT_DATABASE)) !== undefined) {
       await drainJournal(host);
-      return withLog((log) => record(log, { operation, target, metadata }, actor, change));
+      const { openAuditLog } = await import("../audit/audit-log.ts");
+      return record(() => openAuditLog(AUDIT_DATABASE), { operation, target, metadata }, actor, change);
     }
     const intent = await note(host, operation, target, { ...metadata, status: "started", actor: { ...actor } });
     const started = performance.now();

@@ -29,6 +29,11 @@ const outcome = (metadata: object) => ({
   metadata: { intent: 1, durationMs: expect.any(Number), ...metadata },
 });
 
+/** Gives a log that is open anyway, and leaves it open. */
+function opener(log: AuditLog): () => AuditLog {
+  return () => ({ ...log, close: () => {} });
+}
+
 function throwAtOnce(): never {
   throw new Error("at once");
 }
@@ -36,7 +41,7 @@ function throwAtOnce(): never {
 describe("record", () => {
   test("writes the intent before the action and the outcome after it", async () => {
     const { log } = tempLog();
-    const result = await record(log, create, actor, async () => {
+    const result = await record(opener(log), create, actor, async () => {
       expect(told(log)).toEqual([intent]);
       expect(log.unfinished()).toMatchObject([{ id: 1, metadata: { status: "started" } }]);
       await new Promise((resolve) => setTimeout(resolve, 20));
@@ -78,7 +83,7 @@ describe("record", () => {
         throw reason;
       }
     };
-    const caught = await record(log, create, actor, run).then(
+    const caught = await record(opener(log), create, actor, run).then(
       () => "nothing",
       (reason: unknown) => reason,
     );
@@ -89,7 +94,7 @@ describe("record", () => {
 
   test("records an action that throws before it returns a promise", async () => {
     const { log } = tempLog();
-    await expect(record(log, create, actor, throwAtOnce)).rejects.toThrow("at once");
+    await expect(record(opener(log), create, actor, throwAtOnce)).rejects.toThrow("at once");
     expect(told(log)).toEqual([intent, outcome({ status: "failed", error: "at once" })]);
   });
 
@@ -97,7 +102,7 @@ describe("record", () => {
     const { path, log } = tempLog();
     const locked = lock(path);
     let ran = false;
-    const recorded = record(log, create, actor, async () => {
+    const recorded = record(opener(log), create, actor, async () => {
       ran = true;
     });
     await expect(recorded).rejects.toMatchObject({
@@ -114,7 +119,7 @@ describe("record", () => {
 
   test("says when a change was made but could not be recorded", async () => {
     const { path, log } = tempLog();
-    const recorded = record(log, create, actor, async () => lock(path));
+    const recorded = record(opener(log), create, actor, async () => lock(path));
     await expect(recorded).rejects.toMatchObject({
       name: "UserError",
       message: expect.stringMatching(
@@ -128,7 +133,7 @@ describe("record", () => {
   test("says both when a failure could not be recorded", async () => {
     const { path, log } = tempLog();
     const failure = new Error("no space");
-    const recorded = record(log, create, actor, async () => {
+    const recorded = record(opener(log), create, actor, async () => {
       lock(path);
       throw failure;
     });
