@@ -48,8 +48,9 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
       hint: `umount ${POOL}   # after moving away what is in it`,
     };
   }
-  if (mounted) return { state: "ready", kind: /^\/dev\/loop\d/.test(mounted.source) ? "loop" : "device" };
-  if ((await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) return findUnmounted(host);
+  const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
+  if (mounted) return { state: "ready", kind: unit?.includes(`What=${POOL_IMAGE}\n`) ? "loop" : "device" };
+  if (unit !== undefined) return findUnmounted(host, unit);
   const inside = await host.list(POOL);
   if (inside !== undefined && isSubvolume(await host.stat(POOL))) return { state: "ready", kind: "subvolume" };
   if (inside !== undefined && inside.length > 0) {
@@ -72,8 +73,7 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
   };
 }
 
-async function findUnmounted(host: HostView): Promise<PoolFinding> {
-  const unit = (await host.readText(POOL_MOUNT_UNIT_FILE)) ?? "";
+async function findUnmounted(host: HostView, unit: string): Promise<PoolFinding> {
   if (unit.includes(`What=${POOL_IMAGE}`) && (await host.stat(POOL_IMAGE)) === undefined) {
     return {
       state: "blocked",

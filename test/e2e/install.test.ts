@@ -288,6 +288,67 @@ describe("opdbus-pve install on a fresh host", () => {
     });
   });
 
+  describe("on a device", () => {
+    const DEVICE = "/root/device";
+    /** A disk of a gigabyte; udev runs for it, since a mount by UUID waits for udev's word. */
+    const disk = async (prepare: string) => {
+      await fresh();
+      await sh(
+        `truncate -s 1G /root/disk; ${prepare.replaceAll("DISK", "/root/disk")}; losetup -f --show /root/disk >${DEVICE}`,
+      );
+      await sh(`systemctl unmask systemd-udevd.service systemd-udevd-control.socket systemd-udevd-kernel.socket`);
+      await sh(`systemctl start systemd-udevd && udevadm trigger $(cat ${DEVICE}) && udevadm settle`);
+      return (await sh(`cat ${DEVICE}`)).trim();
+    };
+
+    test("it is formatted when it is empty and its name is confirmed, not before", async () => {
+      const device = await disk("true");
+      const base = ["--yes", "--skip", "templates", "--pool-device", device];
+      const unconfirmed = await install(...base);
+      expect(unconfirmed).toMatchObject({ exitCode: 3, stderr: expect.stringContaining(`--confirm-format ${device}`) });
+      expect((await install(...base, "--confirm-format", "/dev/sda")).exitCode).toBe(3);
+      expect(await sh("blkid -p /root/disk")).toBe("");
+      expect((await install(...base, "--confirm-format", device)).exitCode).toBe(0);
+      expect(await sh(`findmnt -no SOURCE,FSTYPE ${POOL}; grep -h What= /etc/systemd/system/*.mount`)).toMatch(
+        new RegExp(`^${device} +btrfs\nWhat=/dev/disk/by-uuid/`),
+      );
+      expect(await install("--yes", "--skip", "templates")).toMatchObject({
+        stdout: expect.stringContaining("Nothing to do"),
+      });
+    });
+
+    test.each([
+      { what: "a file system", prepare: "mkfs.ext4 -q DISK" },
+      {
+        what: "a partition table",
+        prepare: String.raw`printf '\0\0\2\0\203\0\0\0\0\10\0\0\0\0\20\0' | dd of=DISK bs=1 seek=446 conv=notrunc status=none; printf '\125\252' | dd of=DISK bs=1 seek=510 conv=notrunc status=none`,
+      },
+      { what: "swap", prepare: "mkswap -q DISK" },
+    ])("one with $what is never formatted, confirmed or not", async ({ prepare }) => {
+      const device = await disk(prepare);
+      const before = await sh("sha256sum /root/disk");
+      const refused = await install(
+        "--yes",
+        "--skip",
+        "templates",
+        "--pool-device",
+        device,
+        "--confirm-format",
+        device,
+      );
+      expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("is not empty") });
+      expect(await sh("sha256sum /root/disk")).toBe(before);
+    });
+
+    test("a BTRFS that is on it is used as it is, with what is in it", async () => {
+      const device = await disk(
+        "mkfs.btrfs -q DISK && mkdir -p /mnt && mount -o loop DISK /mnt && echo kept >/mnt/theirs && umount /mnt",
+      );
+      expect((await install("--yes", "--skip", "templates", "--pool-device", device)).exitCode).toBe(0);
+      expect(await sh(`cat ${POOL}/theirs`)).toBe("kept\n");
+    });
+  });
+
   test("a root that shares its ids with a user gets a range of its own", async () => {
     await fresh();
     await writeFile(join(node.root, "etc/subuid"), "alice:100000:65536\nbob:165536:65536\n");

@@ -16,10 +16,13 @@ function mountedPool(type: string, source: string) {
 }
 
 test.each([
-  ["/dev/loop7", "loop"],
-  ["/dev/sdb", "device"],
-])("a BTRFS mount of %s is a pool of kind %s", async (source, kind) => {
-  expect(await findPool(mountedPool("btrfs", source), {})).toEqual({ state: "ready", kind });
+  [undefined, "device"],
+  ["What=/dev/disk/by-uuid/1b9c0a54-0001-4e33-9d5c-8d4f1c2a7e01\n", "device"],
+  ["What=/var/lib/opdbus-pve/pool.img\n", "loop"],
+])("a BTRFS mount whose unit says %j is a pool of kind %s", async (unit, kind) => {
+  const host = mountedPool("btrfs", "/dev/loop7");
+  if (unit !== undefined) host.tree.put(UNIT_FILE, { text: unit });
+  expect(await findPool(host, {})).toEqual({ state: "ready", kind });
 });
 
 test("a mount of something else is in the way", async () => {

@@ -35,7 +35,7 @@ test.each([
   const host = debianHost({ files: { "/proc/self/mountinfo": mount }, space: { total: 10, free: 4 } });
   expect(await poolUsage(host)).toEqual({
     path: "/var/lib/op-dbus",
-    kind: "loop",
+    kind: "device",
     totalBytes: 10,
     freeBytes: 4,
     levelInForce: level,
