@@ -56,7 +56,7 @@ async function note(host: Host, operation: string, target: string, metadata: Jso
     target,
     metadata: { journal, ...metadata },
   };
-  await host.makeDirectory(HOST_STATE, { mode: 0o700 });
+  await host.makeDirectory(HOST_STATE, { mode: 0o711 });
   // begins a line of its own also after one that a crash cut short
   await host.appendText(JOURNAL, `\n${JSON.stringify(line)}\n`);
   return journal;

@@ -182,7 +182,7 @@ export async function makePool(host: Host, recipe: PoolRecipe, report: Report): 
     await host.run(["btrfs", "subvolume", "create", "--", POOL]);
     return host.setAttributes(POOL, { mode: 0o755 });
   }
-  await host.makeDirectory(HOST_STATE, { mode: 0o700 });
+  await host.makeDirectory(HOST_STATE, { mode: 0o711 });
   if (recipe.kind === "loop") {
     if (recipe.image === "make") await makeImage(host, recipe.sizeBytes);
     await writeMountUnit(host, POOL_IMAGE, "loop,noatime");
@@ -217,7 +217,6 @@ async function writeMountUnit(host: Host, what: string, options: string): Promis
     POOL_MOUNT_UNIT_FILE,
     `[Unit]
 Description=operation-dbus pool
-Documentation=man:opdbus-pve(8)
 Before=lxc.service pve-guests.service
 RequiresMountsFor=${HOST_STATE}
 ${what === POOL_IMAGE ? `AssertPathExists=${POOL_IMAGE}\n` : ""}

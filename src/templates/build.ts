@@ -1,15 +1,15 @@
-import { join } from "node:path";
-import { CommandFailed } from "../host/command-failed.ts";
-import { Interrupted, UserError } from "../host/errors.ts";
-import type { Argv, Host, HostView } from "../host/host.ts";
+import { dirname, join } from "node:path";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { RUNTIME, TEMPLATES } from "../pool/layout.ts";
+import { HOST_STATE, RUNTIME, TEMPLATES } from "../pool/layout.ts";
 import { requirePool } from "../pool/pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
-import { FINISH_SCRIPT, FORBIDDEN, stageFiles, templateFiles } from "./contents.ts";
+import { FORBIDDEN } from "./contents.ts";
 import type { Definition } from "./definition.ts";
 import { digestTree } from "./digest.ts";
+import { explainFailure, fillRootfs, SCRATCH } from "./fill-rootfs.ts";
 import { listVersions, type Manifest, templateFolder, type TemplateVersion, versionFolder } from "./manifest.ts";
 import { aptSources } from "./mirror.ts";
 
@@ -112,14 +112,11 @@ async function buildVersion(
   } catch (error) {
     await discard(host, work);
     if ((await listVersions(host, definition.name)).length === 0) await host.remove(folder);
-    throw explain(error, definition, sources);
+    throw explainFailure(error, definition, sources);
   } finally {
     await host.remove(scratch);
   }
 }
-
-// mmdebstrap unpacks here before it hands the tree on; /tmp may be memory, and too small
-const SCRATCH = "/var/tmp/opdbus-build";
 
 function chooseSuite(definition: Definition, wanted: string | undefined): string {
   const { suites } = definition.source;
@@ -132,7 +129,7 @@ function chooseSuite(definition: Definition, wanted: string | undefined): string
 }
 
 async function requireSpace(host: HostView, name: string): Promise<void> {
-  for (const path of [TEMPLATES, "/var/tmp"]) {
+  for (const path of [TEMPLATES, dirname(HOST_STATE)]) {
     const { free } = await host.space(path);
     if (free >= SPACE_NEEDED) continue;
     throw new UserError(`Unable to build ${name}: only ${Math.floor(free / 2 ** 20)} MiB are free at ${path}`, {
@@ -157,113 +154,6 @@ async function replaceCurrent(host: Host, folder: string, version: string): Prom
   await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
 }
 
-interface Fill {
-  readonly definition: Definition;
-  readonly suite: string;
-  readonly version: string;
-  readonly sources: readonly string[];
-  readonly epoch: number;
-  readonly scratch: string;
-  readonly rootfs: string;
-}
-
-/**
- * Packages' scripts run as the root of a user namespace (mmdebstrap's mode
- * `unshare`), so that a bad one cannot reach the host; the tree comes out as
- * a tar stream. The whole of it dies with us: SIGKILL to this process reaches
- * `unshare`, and through it all processes and mounts of the build.
- */
-async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void> {
-  const { definition, scratch } = fill;
-  const overlay = join(scratch, "overlay");
-  const archive = join(scratch, "overlay.tar");
-  // passable: the build's mapped root must reach what it unpacks
-  await host.makeDirectory(SCRATCH, { mode: 0o755 });
-  await host.makeDirectory(overlay);
-  await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
-  const files = templateFiles(definition, fill.suite, fill.version);
-  await stageFiles(host, overlay, files);
-  const stamp = `--mtime=@${fill.epoch}`;
-  await host.run([
-    "tar",
-    "--create",
-    "--file",
-    archive,
-    "--sort=name",
-    "--owner=0",
-    "--group=0",
-    stamp,
-    "--directory",
-    overlay,
-    // files only: folders keep the modes that their packages gave them
-    ...files.map(({ path }) => `.${path}`),
-  ]);
-  const build: Argv = [
-    "setpriv",
-    "--pdeathsig",
-    "KILL",
-    "--",
-    "unshare",
-    "--mount",
-    "--pid",
-    "--fork",
-    "--kill-child",
-    "--mount-proc",
-    "--",
-    "mmdebstrap",
-    "--mode=unshare",
-    "--format=tar",
-    `--variant=${definition.source.variant}`,
-    ...(definition.packages.length > 0 ? [`--include=${definition.packages.join(",")}`] : []),
-    `--customize-hook=tar-in ${archive} /`,
-    `--customize-hook=chroot "$1" ${FINISH_SCRIPT}`,
-    "--",
-    fill.suite,
-    "-",
-    ...fill.sources,
-  ];
-  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
-  const unpack: Argv = [
-    "tar",
-    "--extract",
-    "--directory",
-    fill.rootfs,
-    "--numeric-owner",
-    "--preserve-permissions",
-    "--xattrs",
-    "--xattrs-include=security.capability",
-    "--exclude=./dev/*",
-  ];
-  await host.pipe(build, unpack, {
-    env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
-    onLine: (line) => reportPhase(line, definition.name, report),
-  });
-}
-
-/** What mmdebstrap says as it goes, and how far along that is (shares of a build that was timed). */
-const PHASES: readonly (readonly [start: string, fraction: number])[] = [
-  ["I: running apt-get update", 0.02],
-  ["I: downloading packages", 0.08],
-  ["I: extracting archives", 0.25],
-  ["I: installing essential packages", 0.35],
-  ["I: installing remaining packages", 0.5],
-  ["I: running --customize-hook", 0.8],
-  ["I: cleaning package lists", 0.85],
-  ["I: creating tarball", 0.87],
-];
-
-function reportPhase(line: string, name: string, report: Report): void {
-  const phase = PHASES.find(([start]) => line.startsWith(start));
-  if (phase) {
-    const detail =
-      line
-        .slice(3)
-        .replace(/\.\.\.$/, "")
-        .split(":")[0] ?? "";
-    report({ kind: "progress", task: `building ${name}`, fraction: phase[1], detail });
-  }
-}
-
 async function refuseSecrets(host: HostView, rootfs: string): Promise<void> {
   for (const { path, what } of FORBIDDEN) {
     if ((await host.stat(`${rootfs}${path}`)) === undefined) continue;
@@ -286,25 +176,4 @@ async function listPackages(host: HostView, rootfs: string): Promise<Record<stri
       .filter((line) => line !== "")
       .map((line) => line.split(" ") as [string, string]),
   );
-}
-
-function explain(error: unknown, definition: Definition, sources: readonly string[]): unknown {
-  if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
-  const said = error.result.stderr.trim().split("\n");
-  const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed|$)/.test(line)).slice(-8);
-  const reason = lastWords.length > 0 ? lastWords.map((line) => `\n  ${line.trim()}`).join("") : ` ${error.message}`;
-  const message = `Unable to build the template ${definition.name}:${reason}`;
-  if (said.some((line) => line.includes("No space left"))) {
-    return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
-  }
-  if (said.some((line) => /Failed to fetch|Could not (connect|resolve)|E: .*apt-get .*update/.test(line))) {
-    return new UserError(`${message}\n  the mirror was: ${sources[0]}`, {
-      hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
-      cause: error,
-    });
-  }
-  return new UserError(message, {
-    hint: `op-dbus template build ${definition.name}   # after a look at ${definition.file}`,
-    cause: error,
-  });
 }

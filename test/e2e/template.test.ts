@@ -20,7 +20,7 @@ describe("templates on an installed node", () => {
   const sh = async (script: string) => (await node.run(["sh", "-c", script])).stdout;
   const traces = () =>
     sh(
-      `ls -A ${TEMPLATES} ${TEMPLATES}/*/versions ${TEMPLATES}/* /var/tmp/opdbus-build 2>/dev/null | grep -v '^/var/tmp'; btrfs subvolume list -o ${TEMPLATES}; pgrep -l mmdebstrap`,
+      `ls -A ${TEMPLATES} ${TEMPLATES}/*/versions ${TEMPLATES}/* /var/lib/opdbus-pve/build 2>/dev/null | grep -v '^/var/lib/opdbus-pve'; btrfs subvolume list -o ${TEMPLATES}; pgrep -l mmdebstrap`,
     );
   /** A definition of its own, made from the shipped one. */
   const define = async (name: string, change: (text: string) => string) => {
@@ -211,7 +211,7 @@ describe("templates on an installed node", () => {
       exitCode: 0,
       stderr: expect.stringContaining("which a build that was cut off had left"),
     });
-    expect(await sh(`ls -A ${TEMPLATES}/debian-base /var/tmp/opdbus-build`)).not.toContain(".new-");
+    expect(await sh(`ls -A ${TEMPLATES}/debian-base /var/lib/opdbus-pve/build`)).not.toContain(".new-");
     expect(before).not.toContain(".new-");
     expect(await op("audit", "verify")).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("unfinished") });
   });

@@ -36,7 +36,7 @@ test("before there is a database, intent and outcome go to a file of root's", as
   expect(ok).toMatchObject({ target: "environment", metadata: { status: "ok", started: idOf(intent) } });
   expect(failed).toMatchObject({ metadata: { status: "failed", started: idOf(begun), error: "no room" } });
   expect(await host.stat(JOURNAL)).toMatchObject({ mode: 0o600 });
-  expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o700 });
+  expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o711 });
 });
 
 /** Runs a scenario of journal-worker.ts on this machine, with a /var/lib of its own. Returns all rows of the log. */

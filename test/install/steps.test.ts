@@ -129,7 +129,7 @@ function becomeAnotherProcess(host: MemoryHost): void {
  * is whole, and not yet the current one, stays as a version beside the next.
  */
 function paths(host: MemoryHost): string[] {
-  const lasting = host.tree.below("/").filter((path) => !path.startsWith("/var/tmp/opdbus-build/"));
+  const lasting = host.tree.below("/").filter((path) => !path.startsWith("/var/lib/opdbus-pve/build/"));
   const all = lasting.map((path) => {
     const { mode, uid, gid, inode, target } = host.tree.get(path) ?? {};
     const kind = target === undefined ? (inode === 256 ? "subvolume" : "") : `-> ${target}`;

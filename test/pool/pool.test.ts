@@ -62,7 +62,7 @@ test("a pool in a file is made whole, mounted now and at boot", async () => {
   expect(await findPool(host, {})).toEqual({ state: "ready", kind: "loop" });
   expect(host.changes).toContain(`run truncate --size ${2 * GIB} -- ${POOL_IMAGE}.new`);
   expect(await host.stat(POOL_IMAGE)).toMatchObject({ mode: 0o600 });
-  expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o700 });
+  expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o711 });
   expect(await host.readText(UNIT_FILE)).toMatch(
     /RequiresMountsFor=\/var\/lib\/opdbus-pve\n[^]*What=\/var\/lib\/opdbus-pve\/pool\.img\nWhere=\/var\/lib\/op-dbus\nType=btrfs\nOptions=loop,noatime\n[^]*WantedBy=local-fs\.target\n/,
   );

@@ -58,7 +58,7 @@ test("a build makes a sealed version with its manifest the current one", async (
   expect(await listTemplates(host)).toEqual(["debian-base"]);
   expect(await verifyTemplate(host, "debian-base")).toMatchObject({ ok: true, sealed: true, wanted: manifest.digest });
   expect(await host.list(FOLDER)).toEqual(["rootfs", "versions"]);
-  expect(await host.list("/var/tmp/opdbus-build")).toEqual([]);
+  expect(await host.list("/var/lib/opdbus-pve/build")).toEqual([]);
 });
 
 test("runs mmdebstrap where its scripts cannot reach the host, and dies with us", async () => {
@@ -157,7 +157,7 @@ test.each([
   host.script(command, failure);
   await expect(build(host)).rejects.toThrow(message);
   expect(await host.list(FOLDER)).toBeUndefined();
-  expect(await host.list("/var/tmp/opdbus-build").then((names) => names ?? [])).toEqual([]);
+  expect(await host.list("/var/lib/opdbus-pve/build").then((names) => names ?? [])).toEqual([]);
   expect(await listTemplates(host)).toEqual([]);
 });
 
@@ -170,12 +170,12 @@ test("a failed build leaves the current version current", async () => {
 test("what a killed build left is removed by the next, and said", async () => {
   const host = emptyHost();
   host.tree.put(`${FOLDER}/.new-99-1-x/rootfs`, { inode: 256 });
-  host.tree.put("/var/tmp/opdbus-build/.new-99-1-debian-base/tmp/file", { text: "" });
+  host.tree.put("/var/lib/opdbus-pve/build/.new-99-1-debian-base/tmp/file", { text: "" });
   const events: ReportEvent[] = [];
   await build(host, {}, events);
   expect(events[0]).toMatchObject({ kind: "say", text: expect.stringContaining(".new-99-1-x") });
   expect(await host.list(FOLDER)).toEqual(["rootfs", "versions"]);
-  expect(await host.list("/var/tmp/opdbus-build")).toEqual([]);
+  expect(await host.list("/var/lib/opdbus-pve/build")).toEqual([]);
 });
 
 test("a template with a secret in it is not one", async () => {

@@ -26,7 +26,6 @@ const FILES: readonly { readonly path: string; readonly text: string }[] = [
     path: `${SYSTEM_UNITS}/${SERVICE}`,
     text: `[Unit]
 Description=operation-dbus: record the node's state at boot
-Documentation=man:opdbus-pve(8)
 RequiresMountsFor=/var/lib/op-dbus
 ConditionPathIsDirectory=/var/lib/op-dbus/@state
 

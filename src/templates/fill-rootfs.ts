@@ -1,0 +1,148 @@
+import { join } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
+import { Interrupted, UserError } from "../host/errors.ts";
+import type { Argv, Host } from "../host/host.ts";
+import { HOST_STATE } from "../pool/layout.ts";
+import type { Report } from "../report/report.ts";
+import { FINISH_SCRIPT, stageFiles, templateFiles } from "./contents.ts";
+import type { Definition } from "./definition.ts";
+
+/**
+ * Where mmdebstrap unpacks before it hands the tree on. Root's own, since what
+ * lies here becomes part of the template; and passable, since the build's
+ * mapped root works in it.
+ */
+export const SCRATCH = `${HOST_STATE}/build`;
+
+/** What goes into an empty root file system. */
+interface Fill {
+  readonly definition: Definition;
+  readonly suite: string;
+  readonly version: string;
+  readonly sources: readonly string[];
+  readonly epoch: number;
+  readonly scratch: string;
+  readonly rootfs: string;
+}
+
+/**
+ * Fills an empty subvolume with a definition's packages and files.
+ *
+ * Packages' scripts run as the root of a user namespace (mmdebstrap's mode
+ * `unshare`), so that a bad one cannot reach the host; the tree comes out as
+ * a tar stream. The whole of it dies with us: SIGKILL to this process reaches
+ * `unshare`, and through it all processes and mounts of the build.
+ * @throws {CommandFailed} see `explainFailure`
+ */
+export async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void> {
+  const { definition, scratch } = fill;
+  const overlay = join(scratch, "overlay");
+  const archive = join(scratch, "overlay.tar");
+  for (const folder of [HOST_STATE, SCRATCH, scratch, join(scratch, "tmp")]) {
+    await host.makeDirectory(folder, { mode: 0o711 });
+  }
+  await host.makeDirectory(overlay, { mode: 0o700 });
+  const files = templateFiles(definition, fill.suite, fill.version);
+  await stageFiles(host, overlay, files);
+  const stamp = `--mtime=@${fill.epoch}`;
+  await host.run([
+    "tar",
+    "--create",
+    "--file",
+    archive,
+    "--sort=name",
+    "--owner=0",
+    "--group=0",
+    stamp,
+    "--directory",
+    overlay,
+    // files only: folders keep the modes that their packages gave them
+    ...files.map(({ path }) => `.${path}`),
+  ]);
+  const build: Argv = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    "unshare",
+    "--mount",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+    "--",
+    "mmdebstrap",
+    "--mode=unshare",
+    "--format=tar",
+    `--variant=${definition.source.variant}`,
+    ...(definition.packages.length > 0 ? [`--include=${definition.packages.join(",")}`] : []),
+    `--customize-hook=tar-in ${archive} /`,
+    `--customize-hook=chroot "$1" ${FINISH_SCRIPT}`,
+    "--",
+    fill.suite,
+    "-",
+    ...fill.sources,
+  ];
+  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
+  const unpack: Argv = [
+    "tar",
+    "--extract",
+    "--directory",
+    fill.rootfs,
+    "--numeric-owner",
+    "--preserve-permissions",
+    "--xattrs",
+    "--xattrs-include=security.capability",
+    "--exclude=./dev/*",
+  ];
+  await host.pipe(build, unpack, {
+    env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
+    onLine: (line) => reportPhase(line, definition.name, report),
+  });
+}
+
+/** What mmdebstrap says as it goes, and how far along that is (shares of a build that was timed). */
+const PHASES: readonly (readonly [start: string, fraction: number])[] = [
+  ["I: running apt-get update", 0.02],
+  ["I: downloading packages", 0.08],
+  ["I: extracting archives", 0.25],
+  ["I: installing essential packages", 0.35],
+  ["I: installing remaining packages", 0.5],
+  ["I: running --customize-hook", 0.8],
+  ["I: cleaning package lists", 0.85],
+  ["I: creating tarball", 0.87],
+];
+
+function reportPhase(line: string, name: string, report: Report): void {
+  const phase = PHASES.find(([start]) => line.startsWith(start));
+  if (phase) {
+    const detail =
+      line
+        .slice(3)
+        .replace(/\.\.\.$/, "")
+        .split(":")[0] ?? "";
+    report({ kind: "progress", task: `building ${name}`, fraction: phase[1], detail });
+  }
+}
+
+/** What made a build fail, for people; an error that is not that of a command comes back as it is. */
+export function explainFailure(error: unknown, definition: Definition, sources: readonly string[]): unknown {
+  if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
+  const said = error.result.stderr.trim().split("\n");
+  const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed|$)/.test(line)).slice(-8);
+  const reason = lastWords.length > 0 ? lastWords.map((line) => `\n  ${line.trim()}`).join("") : ` ${error.message}`;
+  const message = `Unable to build the template ${definition.name}:${reason}`;
+  if (said.some((line) => line.includes("No space left"))) {
+    return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
+  }
+  if (said.some((line) => /Failed to fetch|Could not (connect|resolve)|E: .*apt-get .*update/.test(line))) {
+    return new UserError(`${message}\n  the mirror was: ${sources[0]}`, {
+      hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
+      cause: error,
+    });
+  }
+  return new UserError(message, {
+    hint: `op-dbus template build ${definition.name}   # after a look at ${definition.file}`,
+    cause: error,
+  });
+}
