@@ -150,7 +150,7 @@ export async function exec(name: string, command: readonly string[], options: Co
 export async function openConsole(name: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
     await requireRunning(session, name);
-    process.exitCode = await session.host.interactive(["lxc-console", "--name", name]);
+    process.exitCode = await session.host.interactive(["lxc-console", "--name", name, "--tty", "0"]);
   });
 }
 

@@ -46,13 +46,21 @@ function keyFiles({ root_ssh_keys, users }: Definition): TemplateFile[] {
     .map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` }));
 }
 
+/** Whether a locale is made by locale-gen, of the package `locales`; the others are in libc itself. */
+export function hasOwnFiles(locale: string): boolean {
+  return !/^(C|POSIX)(\.|$)/.test(locale);
+}
+
 // All names in here were checked by the definition's schema to need no quoting.
-function finishScript({ users, units, timezone, root_ssh_keys, commands }: Definition): string {
+function finishScript({ users, units, timezone, locale, root_ssh_keys, commands }: Definition): string {
   return [
     "#!/bin/sh",
     "set -eu",
     `test -e /usr/share/zoneinfo/${timezone} || { echo "there is no time zone ${timezone}" >&2; exit 1; }`,
     `ln -sfn /usr/share/zoneinfo/${timezone} /etc/localtime`,
+    ...(hasOwnFiles(locale)
+      ? [`echo "${locale} ${locale.split(".")[1] ?? "ISO-8859-1"}" >>/etc/locale.gen`, "locale-gen >/dev/null"]
+      : []),
     ...(root_ssh_keys.length > 0 ? ["chmod 700 /root/.ssh"] : []),
     ...users.flatMap(({ name, shell, groups, ssh_keys }) => [
       `useradd --create-home --shell ${shell}${groups.length > 0 ? ` --groups ${groups.join(",")}` : ""} -- ${name}`,

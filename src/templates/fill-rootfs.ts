@@ -4,7 +4,7 @@ import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
 import { HOST_STATE } from "../pool/layout.ts";
 import type { Report } from "../report/report.ts";
-import { FINISH_SCRIPT, stageFiles, templateFiles } from "./contents.ts";
+import { FINISH_SCRIPT, hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
 import type { Definition } from "./definition.ts";
 
 /**
@@ -44,6 +44,7 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
   await host.makeDirectory(overlay, { mode: 0o700 });
   const files = templateFiles(definition, fill.suite, fill.version);
   await stageFiles(host, overlay, files);
+  const packages = [...definition.packages, ...(hasOwnFiles(definition.locale) ? ["locales"] : [])];
   const stamp = `--mtime=@${fill.epoch}`;
   await host.run([
     "tar",
@@ -75,7 +76,7 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
     "--mode=unshare",
     "--format=tar",
     `--variant=${definition.source.variant}`,
-    ...(definition.packages.length > 0 ? [`--include=${definition.packages.join(",")}`] : []),
+    ...(packages.length > 0 ? [`--include=${packages.join(",")}`] : []),
     `--customize-hook=tar-in ${archive} /`,
     `--customize-hook=chroot "$1" ${FINISH_SCRIPT}`,
     "--",

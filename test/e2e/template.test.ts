@@ -122,6 +122,7 @@ describe("templates on an installed node", () => {
       (text) =>
         `root_ssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake root@example"]\ncommands = ["echo built >/etc/built"]\n${text
           .replace('timezone = "Etc/UTC"', 'timezone = "Europe/Vienna"')
+          .replace('locale = "C.UTF-8"', 'locale = "de_AT.UTF-8"')
           .replace(
             "[units]",
             '[[users]]\nname = "ops"\nssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake ops@example"]\n\n[units]',
@@ -131,9 +132,11 @@ describe("templates on an installed node", () => {
     const rootfs = `${TEMPLATES}/own/rootfs/`;
     expect(
       await sh(
-        `cat ${rootfs}etc/built ${rootfs}etc/timezone; readlink ${rootfs}etc/localtime; stat -c '%a %u' ${rootfs}root/.ssh ${rootfs}root/.ssh/authorized_keys ${rootfs}home/ops/.ssh/authorized_keys`,
+        `cat ${rootfs}etc/built ${rootfs}etc/timezone ${rootfs}etc/default/locale; localedef --list-archive ${rootfs}usr/lib/locale/locale-archive; readlink ${rootfs}etc/localtime; stat -c '%a %u' ${rootfs}root/.ssh ${rootfs}root/.ssh/authorized_keys ${rootfs}home/ops/.ssh/authorized_keys`,
       ),
-    ).toBe("built\nEurope/Vienna\n/usr/share/zoneinfo/Europe/Vienna\n700 0\n600 0\n600 1000\n");
+    ).toBe(
+      "built\nEurope/Vienna\nLANG=de_AT.UTF-8\nde_AT.utf8\n/usr/share/zoneinfo/Europe/Vienna\n700 0\n600 0\n600 1000\n",
+    );
     expect(await op("template", "remove", "own", "--yes")).toMatchObject({ exitCode: 0 });
     expect(await sh(`ls ${TEMPLATES}`)).toBe("debian-base\n");
   });
