@@ -56,15 +56,21 @@ export async function executePipe(
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
   sink.stdin.on("error", () => {});
   source.stdout.pipe(sink.stdin);
-  const first = await Promise.race([source.then(() => from), sink.then(() => to)]);
-  // nobody reads any more: the source must hear of it, and not wait for ever
-  if (first === to) source.stdout.destroy();
+  let saidAll = false;
+  source.stdout.once("end", () => (saidAll = true));
+  // when nobody reads any more, the source must hear of it, and not wait for ever
+  const cutOff = sink.then(() => {
+    if (saidAll) return false;
+    source.stdout.destroy();
+    return true;
+  });
   const [sourceResult, sinkResult] = await Promise.all([source, sink]);
   if (signal.aborted) throw new Interrupted();
   const wrote = toResult(from, sourceResult, undefined);
   const read = toResult(to, sinkResult, undefined);
-  // who ended first is to blame: the other only reports the broken pipe, or that its input was cut short
-  if (read.exitCode !== 0 && (first === to || wrote.exitCode === 0)) throw new CommandFailed(to, read);
+  // a sink that stopped reading is to blame: the source only reports the broken pipe. One that got all
+  // there was is not: it complains of an input that was cut short.
+  if (read.exitCode !== 0 && ((await cutOff) || wrote.exitCode === 0)) throw new CommandFailed(to, read);
   if (wrote.exitCode !== 0) throw new CommandFailed(from, wrote);
   return read;
 }

@@ -121,6 +121,12 @@ test.each([
   ["the second gives up early on an endless first", ["yes"] as Argv, sh("echo full >&2; exit 4"), /full/],
   ["the first is not there", ["no-such-command"] as Argv, sh("cat"), /no-such-command: command not found/],
   ["the second is not there", sh("echo x"), ["no-such-command"] as Argv, /no-such-command: command not found/],
+  [
+    "the source fails after it closed its output, and the sink chokes on what it got",
+    sh("exec >&-; sleep 0.3; echo 'no such package' >&2; exit 25"),
+    sh("cat >/dev/null; echo 'not an archive' >&2; exit 2"),
+    "no such package",
+  ],
 ])("a pipe blames the right one when %s", { timeout: 5000 }, async (_, from, to, blamed) => {
   await expect(host.pipe(from, to)).rejects.toThrow(blamed);
 });
