@@ -53,7 +53,7 @@ export async function buildTree(): Promise<string> {
 function launcher(command: string): string {
   return `#!/bin/sh
 tree=/usr/lib/opdbus-pve
-case $0 in /usr/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") ;; esac
+case $0 in /usr/lib/opdbus-pve/* | /usr/local/bin/* | /usr/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") ;; esac
 unset NODE_OPTIONS NODE_PATH
 OPDBUS_COMMAND=${command} exec "$tree/bin/node" "$tree/lib/main.js" "$@"
 `;

@@ -87,10 +87,17 @@ const BTRFS: Record<string, Behaviour> = {
     if (subvolumesIn(tree, path).length > 0) return failed("ERROR: Could not destroy subvolume: Directory not empty");
     return tree.drop(path);
   },
-  "btrfs subvolume list -o": ({ argv, tree }) =>
-    subvolumesIn(tree, last(argv))
-      .map((path, index) => `ID ${300 + index} gen 8 top level 256 path ${path.replace("/var/lib/op-dbus/", "")}\n`)
-      .join(""),
+  "btrfs filesystem sync": "",
+  // looks for subvolumes, of which -xdev enters none, or for devices, of which this tree has none
+  find: ({ argv, tree }) => {
+    if (!argv.includes("-inum")) return "";
+    const all = subvolumesIn(tree, argv[1] ?? "");
+    return all
+      .filter((path) => !all.some((other) => path.startsWith(`${other}/`)))
+      .map((path) => `${path}\0`)
+      .join("");
+  },
+  rmdir: ({ argv, tree }) => tree.drop(last(argv)),
   "btrfs property get": ({ argv, tree }) => {
     const [path = "", name = ""] = argv.slice(3);
     const value = tree.get(path)?.properties[name] ?? (name === "ro" ? "false" : undefined);

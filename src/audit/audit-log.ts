@@ -89,11 +89,11 @@ function checkFile(path: string): void {
 }
 
 /** Bytes that must be free for SQLite's side files to be written. */
-const SPACE_NEEDED = 8 * 2 ** 20;
+export const AUDIT_SPACE = 8 * 2 ** 20;
 
 function requireSpace(path: string): void {
   const { bavail, bsize } = explaining("open", path, () => statfsSync(dirname(path)));
-  if (bavail * bsize >= SPACE_NEEDED) return;
+  if (bavail * bsize >= AUDIT_SPACE) return;
   throw new UserError(`Unable to write to the audit log ${path}: the disk is full`, {
     hint: "Free some space, then try again.",
   });

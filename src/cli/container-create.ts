@@ -1,6 +1,13 @@
 import { isIP } from "node:net";
 import { cachedSettings } from "../config/cached-settings.ts";
-import { checkContainerName, checkTemplateName, type ContainerNetwork, NETWORKS } from "../config/names.ts";
+import { MOST_MIB } from "../config/limits.ts";
+import {
+  checkContainerName,
+  checkTemplateName,
+  checkTemplateVersion,
+  type ContainerNetwork,
+  NETWORKS,
+} from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
 import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.ts";
 import type { ContainerRecord } from "../containers/record.ts";
@@ -87,11 +94,14 @@ async function readRequest(session: Session, options: CreateOptions): Promise<Co
   const { defaults } = container;
   return {
     template: checkTemplateName(options.template ?? defaults.template),
-    ...(options.templateVersion === undefined ? {} : { templateVersion: options.templateVersion }),
+    ...(options.templateVersion === undefined
+      ? {}
+      : { templateVersion: checkTemplateVersion(options.templateVersion) }),
     network: options.network ?? defaults.network ?? (await askNetwork(session)),
     cores: options.cores === undefined ? defaults.cores : positiveInteger("--cores", options.cores, 1, 1024),
-    memoryMiB: options.memory === undefined ? defaults.memory_mib : positiveInteger("--memory", options.memory, 16),
-    swapMiB: options.swap === undefined ? defaults.swap_mib : positiveInteger("--swap", options.swap, 0),
+    memoryMiB:
+      options.memory === undefined ? defaults.memory_mib : positiveInteger("--memory", options.memory, 16, MOST_MIB),
+    swapMiB: options.swap === undefined ? defaults.swap_mib : positiveInteger("--swap", options.swap, 0, MOST_MIB),
     ...(options.ip === undefined ? {} : { ip: checkAddress(options.ip) }),
     sshKeys: await readKeys(host, options.sshKey ?? []),
     limits: container.limits,

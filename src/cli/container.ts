@@ -14,7 +14,7 @@ import { runningContainers } from "../containers/running.ts";
 import { UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/pool.ts";
 import { positiveInteger } from "./numbers.ts";
-import { type CommonOptions, recorded, requireRoot, runCommand, type Session } from "./session.ts";
+import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand, type Session } from "./session.ts";
 
 /** `op-dbus container list` */
 export async function list(
@@ -67,6 +67,7 @@ async function forEach(
   names: readonly string[],
   operation: string,
   change: (name: string) => Promise<string>,
+  record: typeof recorded = recorded,
 ): Promise<void> {
   const { host, out, json } = session;
   requireRoot();
@@ -74,7 +75,7 @@ async function forEach(
   await requirePool(host);
   const results: { name: string; result: string }[] = [];
   for (const name of names) {
-    const result = await recorded(session, operation, name, {}, () => change(name));
+    const result = await record(session, operation, name, {}, () => change(name));
     results.push({ name, result });
     if (!json) out.print(`${name}: ${result}`);
   }
@@ -105,11 +106,12 @@ interface StopOptions extends CommonOptions {
 export async function stop(names: readonly string[], options: StopOptions): Promise<void> {
   await runCommand(options, async (session) => {
     const timeoutSeconds = positiveInteger("--timeout", options.timeout, 1, 3600);
-    await forEach(session, names, "container_stop", async (name) => {
+    const stopOne = async (name: string) => {
       await readRecord(session.host, name);
       const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
       return changed ? "stopped" : "was stopped already";
-    });
+    };
+    await forEach(session, names, "container_stop", stopOne, recordedAnyway);
   });
 }
 
@@ -181,19 +183,20 @@ export async function destroy(
 ): Promise<void> {
   await runCommand(options, async (session) => {
     const { host, out } = session;
-    if (!options.yes && !options.force) {
+    if (!options.yes) {
       if (!out.interactive) {
         throw new UserError("There is no terminal to ask on, and --yes was not given", {
-          hint: `op-dbus container destroy ${names.join(" ")} --yes`,
+          hint: `op-dbus container destroy ${names.join(" ")} --yes${options.force ? " --force" : ""}`,
           exitCode: 2,
         });
       }
       const answer = await out.ask(`Remove ${names.join(", ")} and all data for good? [y/N] `);
       if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
     }
-    await forEach(session, names, "container_destroy", async (name) => {
+    const destroyOne = async (name: string) => {
       await destroyContainer(host, name, options.force ?? false);
       return "destroyed";
-    });
+    };
+    await forEach(session, names, "container_destroy", destroyOne, recordedAnyway);
   });
 }

@@ -3,7 +3,7 @@ import { loadSettings } from "../config/load-settings.ts";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { installSteps } from "../install/install-steps.ts";
-import { installRecorder } from "../install/journal.ts";
+import { journalRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
 import type { Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
@@ -30,7 +30,7 @@ const CHANGES_PENDING = 4;
 export async function install(options: InstallOptions): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
-    if ((await session.host.stat("/etc/NIXOS")) !== undefined) return guideNixos(session);
+    if ((await session.host.stat("/etc/NIXOS")) !== undefined) return guideNixos(session, options.dryRun ?? false);
     if (options.dryRun) return dryRun(session, await chooseSteps(session, options), options.exitCode ?? false);
     const release = await session.host.lock(
       `${RUNTIME}/install.lock`,
@@ -65,7 +65,7 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   const outcomes =
     pending.length === 0
       ? plan.map(unchanged)
-      : await applySteps(steps, host, out.report, installRecorder(host, currentActor(host)));
+      : await applySteps(steps, host, out.report, journalRecorder(host, currentActor(host)));
   showOutcomes(session, outcomes, steps);
 }
 
@@ -80,7 +80,9 @@ async function chooseSteps({ host, out }: Session, options: InstallOptions): Pro
       exitCode: 2,
     });
   }
-  return steps.filter(({ id }) => (options.only?.includes(id) ?? true) && !options.skip?.includes(id));
+  const chosen = steps.filter(({ id }) => (options.only?.includes(id) ?? true) && !options.skip?.includes(id));
+  if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: 2 });
+  return chosen;
 }
 
 async function poolRequest(
@@ -163,13 +165,17 @@ function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], 
     ["STEP", "", ""],
     outcomes.map(({ id, outcome }) => [id, words[outcome], steps.find((step) => step.id === id)?.title ?? ""]),
   );
-  out.print(changed ? "This host is an operation-dbus node now." : "Nothing to do: everything is as it should be.");
+  const whole = steps.some(({ id }) => id === "installed");
+  if (!changed) out.print("Nothing to do: everything is as it should be.");
+  else out.print(whole ? "This host is an operation-dbus node now." : "The steps that were asked for are done.");
 }
 
 /** The specification's way on NixOS: mark it, show the declarative way, touch nothing else. */
-async function guideNixos({ host, out, json }: Session): Promise<void> {
-  await host.makeDirectory(SETTINGS, { mode: 0o755 });
-  await host.writeText(`${SETTINGS}/deployment-type`, "nixos\n");
+async function guideNixos({ host, out, json }: Session, look: boolean): Promise<void> {
+  if (!look) {
+    await host.makeDirectory(SETTINGS, { mode: 0o755 });
+    await host.writeText(`${SETTINGS}/deployment-type`, "nixos\n");
+  }
   const configuration = `{
   imports = [ ./operation-dbus/nixos/modules/operation-dbus.nix ];
 

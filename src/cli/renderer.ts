@@ -1,4 +1,4 @@
-import type { UserError } from "../host/errors.ts";
+import { Interrupted, UserError } from "../host/errors.ts";
 import { jsonText } from "../report/json.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
 
@@ -32,6 +32,13 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     colour: wanted && (stderr.isTTY || Boolean(process.env["CLICOLOR_FORCE"])),
     quiet: options.quiet,
   };
+  // a reader that went away (`| head`) must not end a change half way
+  for (const stream of [stdout, stderr]) {
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
+  let gaveJson = false;
   // one line that progress rewrites; anything else that is said goes above it
   let pending = "";
   const clear = () => {
@@ -64,11 +71,13 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       for (const line of layOut([header, ...rows])) this.print(line);
     },
     json(value) {
+      gaveJson = true;
       this.print(jsonText(value));
     },
     fail(error, asJson) {
       const known = error instanceof Error && "exitCode" in error ? (error as UserError) : undefined;
-      if (asJson)
+      // a result that was given already says more: there is one document on standard output
+      if (asJson && !gaveJson)
         stdout.write(`${jsonText({ schema: 1, error: { message: messageOf(error), hint: known?.hint ?? null } })}\n`);
       if (known === undefined)
         return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
@@ -79,9 +88,17 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       const { createInterface } = await import("node:readline/promises");
       clear();
       const terminal = createInterface({ input: stdin, output: stderr });
+      const given = terminal.question(question);
+      // Ctrl-C and Ctrl-D are answers, too
+      const refused = new Promise<never>((_, reject) => {
+        terminal.once("SIGINT", () => reject(new Interrupted()));
+        terminal.once("close", () => reject(new UserError("No answer was given; nothing was done")));
+      });
       try {
-        return (await terminal.question(question)).trim();
+        return (await Promise.race([given, refused])).trim();
       } finally {
+        given.catch(() => {});
+        refused.catch(() => {});
         terminal.close();
       }
     },

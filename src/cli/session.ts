@@ -92,6 +92,22 @@ export async function recorded<T>(
   return record(() => openAuditLog(AUDIT_DATABASE), entry, currentActor(host), change);
 }
 
+/** Makes a change that frees space on record, also where the log's disk is full: then it goes to the journal first. */
+export async function recordedAnyway<T>(
+  { host }: Session,
+  operation: string,
+  target: string,
+  details: JsonObject,
+  change: () => Promise<T>,
+): Promise<T> {
+  const { journalRecorder } = await import("../install/journal.ts");
+  let result: T | undefined;
+  await journalRecorder(host, currentActor(host))(operation, target, details, async () => {
+    result = await change();
+  });
+  return result as T;
+}
+
 /** Makes several changes on record, one after the other; the intents are written together, before the first. */
 export async function recordedEach<T>(
   { host }: Session,

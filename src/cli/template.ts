@@ -1,13 +1,13 @@
 import { UserError } from "../host/errors.ts";
-import { checkTemplateName } from "../config/names.ts";
+import { checkTemplateName, checkTemplateVersion } from "../config/names.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import { requirePool } from "../pool/pool.ts";
 import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
-import { pruneVersions, removeTemplate, verifyTemplate } from "../templates/versions.ts";
+import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "./renderer.ts";
-import { type CommonOptions, recorded, requireRoot, runCommand } from "./session.ts";
+import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand } from "./session.ts";
 
 const VERIFICATION_FAILED = 5;
 
@@ -19,12 +19,11 @@ export async function build(name: string, options: CommonOptions & { readonly su
     await requirePool(host);
     const settings = await loadSettings(host);
     const definition = await readDefinition(host, checkTemplateName(name));
-    const request = { ...options, mirror: settings.templates.mirror, ...sourceDateEpoch() };
-    const manifest = await recorded(session, "template_build", name, { definition: definition.digest }, async () => {
-      const built = await buildTemplate(host, definition, request, out.report);
-      await pruneVersions(host, name, settings.templates.keep);
-      return built;
-    });
+    const { mirror, keep } = settings.templates;
+    const request = { ...options, mirror, keep, ...sourceDateEpoch() };
+    const manifest = await recorded(session, "template_build", name, { definition: definition.digest }, () =>
+      buildTemplate(host, definition, request, out.report),
+    );
     if (json) return out.json(manifest);
     out.print(
       `${name} ${manifest.version}: ${manifest.suite}, ${Object.keys(manifest.packages).length} packages, ${humanBytes(manifest.bytes)}, built in ${manifest.buildSeconds} s`,
@@ -46,6 +45,7 @@ function sourceDateEpoch(): { sourceDateEpoch?: number } {
 export async function list(options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
+    await requirePool(host);
     const built = await listTemplates(host);
     const names = [...new Set([...built, ...(await listDefinitions(host))])].toSorted();
     const rows = [];
@@ -90,11 +90,15 @@ interface VersionOption {
   readonly templateVersion?: string;
 }
 
+function checkedVersion({ templateVersion }: VersionOption): string | undefined {
+  return templateVersion === undefined ? undefined : checkTemplateVersion(templateVersion);
+}
+
 /** `op-dbus template verify`: exit code 5 when the content is not what was sealed. */
 export async function verify(name: string, options: CommonOptions & VersionOption): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
-    const verdict = await verifyTemplate(host, checkTemplateName(name), options.templateVersion);
+    const verdict = await verifyTemplate(host, checkTemplateName(name), checkedVersion(options));
     if (json) out.json({ schema: 1, ...verdict });
     else if (verdict.ok) out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
     if (verdict.ok) return;
@@ -118,7 +122,8 @@ export async function remove(
     const { host, out, json } = session;
     checkTemplateName(name);
     await requirePool(host);
-    await requireVersion(host, name, options.templateVersion);
+    const version = checkedVersion(options);
+    await requireVersion(host, name, version);
     if (!options.yes) {
       if (!out.interactive)
         throw new UserError("There is no terminal to ask on, and --yes was not given", {
@@ -130,7 +135,7 @@ export async function remove(
       );
       if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
     }
-    const removed = await recorded(
+    const removed = await recordedAnyway(
       session,
       "template_remove",
       name,

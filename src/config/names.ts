@@ -19,6 +19,15 @@ export function checkContainerName(text: string): string {
   });
 }
 
+/** @throws {UserError} with exit code 2 when the text cannot name a version of a template */
+export function checkTemplateVersion(text: string): string {
+  if (/^\d{8}T\d{6}Z(\.\d+)?$/.test(text)) return text;
+  throw new UserError(`Unable to use ${JSON.stringify(text)} as a version`, {
+    hint: "a version is a time stamp like 20261123T190000Z; op-dbus template show NAME lists them",
+    exitCode: 2,
+  });
+}
+
 /** @throws {UserError} with exit code 2 when the text cannot name a template */
 export function checkTemplateName(text: string): string {
   if (TEMPLATE_NAME.test(text)) return text;

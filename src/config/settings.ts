@@ -1,4 +1,5 @@
 import * as z from "zod";
+import { MOST_MIB } from "./limits.ts";
 import { NETWORKS, TEMPLATE_NAME } from "./names.ts";
 
 const templateName = z.string().regex(TEMPLATE_NAME, "a template name: a-z, 0-9 and hyphens, at most 40 characters");
@@ -37,16 +38,8 @@ export const settingsSchema = z.strictObject({
           template: templateName.default("debian-base"),
           network: z.enum(NETWORKS).optional(),
           cores: z.int().min(1).max(1024).default(2),
-          memory_mib: z
-            .int()
-            .min(16)
-            .max(64 * 1024 * 1024)
-            .default(2048),
-          swap_mib: z
-            .int()
-            .min(0)
-            .max(64 * 1024 * 1024)
-            .default(512),
+          memory_mib: z.int().min(16).max(MOST_MIB).default(2048),
+          swap_mib: z.int().min(0).max(MOST_MIB).default(512),
         })
         .prefault({}),
       limits: z.enum(["enforce", "best-effort"]).default("enforce"),

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
 import { UserError } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
@@ -26,7 +27,8 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
   await requirePool(host);
   await readRecord(host, name);
   if ((await runningContainers(host)).has(name)) return false;
-  if ((await host.readLink(join(LXC_PATH, name))) === undefined) await linkForLxc(host, name);
+  // makes the link where it is missing, and refuses a container of the same name that is not ours
+  if ((await host.readLink(join(LXC_PATH, name))) !== containerFolder(name)) await linkForLxc(host, name);
   const since = new Date();
   await host.run(["systemctl", "start", unitOf(name)]);
   const started = await until(START_DEADLINE_MS, async () => {
@@ -55,6 +57,8 @@ export async function waitForBoot(host: Host, name: string): Promise<string> {
     return ["running", "degraded"].includes(asked) ? asked : undefined;
   });
   if (state === "running" || state === "degraded") return state;
+  if (state === "ended")
+    throw new UserError(`${name} ended while it started`, { hint: `op-dbus container logs ${name}` });
   throw new UserError(`${name} did not finish starting within ${BOOT_DEADLINE_MS / 1000} s`, {
     hint: `op-dbus container logs ${name}`,
   });
@@ -97,7 +101,7 @@ export async function stopContainer(
 ): Promise<boolean> {
   if (!(await runningContainers(host)).has(name)) return false;
   const timeout = String(options.timeoutSeconds ?? 60);
-  await host.run(["lxc-stop", "--name", name, ...(options.force ? ["--kill"] : ["--timeout", timeout])]);
+  await haltOrKill(host, name, options.force ? ["--kill"] : ["--nokill", "--timeout", timeout]);
   // the unit ends with its lxc-start; stopping it settles its state, whoever started the container
   await host.run(["systemctl", "stop", unitOf(name)]);
   await clearFailure(host, name);
@@ -106,6 +110,18 @@ export async function stopContainer(
   );
   if (!gone) throw new UserError(`${name} is still running`, { hint: `op-dbus container stop ${name} --force` });
   return true;
+}
+
+async function haltOrKill(host: Host, name: string, how: readonly string[]): Promise<void> {
+  try {
+    await host.run(["lxc-stop", "--name", name, ...how]);
+  } catch (error) {
+    if (!(error instanceof CommandFailed) || how[0] === "--kill") throw error;
+    throw new UserError(`${name} did not halt when it was asked to`, {
+      hint: `op-dbus container logs ${name}; op-dbus container stop ${name} --force   # pulls the plug`,
+      cause: error,
+    });
+  }
 }
 
 // a container that was killed leaves its unit marked as failed, and the host as degraded

@@ -19,7 +19,7 @@ export class UserError extends Error {
 /** Ctrl-C or a request to end: what was begun is undone, and the exit code is 130. */
 export class Interrupted extends UserError {
   constructor() {
-    super("interrupted; what was begun is undone", { exitCode: 130 });
+    super("interrupted", { exitCode: 130 });
     this.name = "Interrupted";
   }
 }

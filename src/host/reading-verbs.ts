@@ -7,21 +7,14 @@ import type { Argv } from "./host.ts";
 const READING_VERBS: readonly Argv[] = [
   ["apt-get", "indextargets"],
   ["blkid", "--probe"],
-  ["btrfs", "--version"],
-  ["btrfs", "filesystem", "usage"],
   ["btrfs", "property", "get"],
-  ["btrfs", "subvolume", "list"],
-  ["btrfs", "subvolume", "show"],
   ["compsize"],
   ["dpkg-query", "--show"],
   ["getent"],
-  ["ip", "-json"],
-  ["journalctl"],
-  ["losetup", "--json"],
-  ["lsattr"],
+  ["ip", "-json", "-details", "address", "show"],
+  ["journalctl", "--no-pager", "--output=cat"],
   ["lsblk"],
   ["lxc-info"],
-  ["lxc-ls"],
   ["modprobe", "--dry-run"],
   ["pveversion"],
   ["systemctl", "cat"],
@@ -29,8 +22,6 @@ const READING_VERBS: readonly Argv[] = [
   ["systemctl", "is-enabled"],
   ["systemctl", "is-failed"],
   ["systemctl", "show"],
-  ["systemd-detect-virt"],
-  ["systemd-escape"],
 ];
 
 /** Whether a command is on the list of those that change nothing. */

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { dirname } from "node:path";
 import type { AuditLog } from "../audit/audit-log.ts";
 import { type Actor, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
@@ -6,7 +7,7 @@ import type { Host } from "../host/host.ts";
 import { AUDIT_DATABASE, HOST_STATE } from "../pool/layout.ts";
 import type { Recorder } from "./run-steps.ts";
 
-/** What steps did before there was an audit database to write it to; one JSON object a line. */
+/** What was done while there was no audit database to write it to; one JSON object a line. */
 const JOURNAL = `${HOST_STATE}/install-journal.jsonl`;
 
 interface JournalLine {
@@ -17,13 +18,14 @@ interface JournalLine {
 }
 
 /**
- * Records changes in the audit log, or in the journal while the log does not
- * exist. The journal is moved into the log as soon as that can be done.
+ * Records changes in the audit log, or in a journal while the log does not
+ * exist or its disk is full: what makes room must be possible then. The
+ * journal is moved into the log as soon as that can be done.
  */
-export function installRecorder(host: Host, actor: Actor): Recorder {
+export function journalRecorder(host: Host, actor: Actor): Recorder {
   return async (operation, target, details, change) => {
     const metadata = details as JsonObject;
-    if ((await host.stat(AUDIT_DATABASE)) !== undefined) {
+    if (await isUsable(host)) {
       await drainJournal(host);
       const { openAuditLog } = await import("../audit/audit-log.ts");
       return record(() => openAuditLog(AUDIT_DATABASE), { operation, target, metadata }, actor, change);
@@ -44,8 +46,14 @@ export function installRecorder(host: Host, actor: Actor): Recorder {
       throw error;
     }
     await note(host, operation, target, { status: "ok", started: intent, durationMs: durationMs() });
-    if ((await host.stat(AUDIT_DATABASE)) !== undefined) await drainJournal(host);
+    if (await isUsable(host)) await drainJournal(host);
   };
+}
+
+async function isUsable(host: Host): Promise<boolean> {
+  if ((await host.stat(AUDIT_DATABASE)) === undefined) return false;
+  const { AUDIT_SPACE } = await import("../audit/audit-log.ts");
+  return (await host.space(dirname(AUDIT_DATABASE))).free >= AUDIT_SPACE;
 }
 
 async function note(host: Host, operation: string, target: string, metadata: JsonObject): Promise<string> {

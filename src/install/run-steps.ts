@@ -26,8 +26,18 @@ export type Recorder = (
 /** What would be done: every step's check, in order. Changes nothing. */
 export async function planSteps(steps: readonly Step[], host: HostView): Promise<Planned[]> {
   const plan: Planned[] = [];
-  for (const step of steps) plan.push({ step, finding: await step.check(host) });
+  for (const step of steps) plan.push({ step, finding: await checkStep(step, host) });
   return plan;
+}
+
+// what a check cannot get past is a finding like any other, and does not hide the steps behind it
+async function checkStep(step: Step, host: HostView): Promise<Finding> {
+  try {
+    return await step.check(host);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    return { state: "blocked", reason: error.message, hint: error.hint ?? "opdbus-pve doctor" };
+  }
 }
 
 /**

@@ -11,7 +11,8 @@ export async function claimName(host: HostView, kind: "new" | "gone", name: stri
 
 /**
  * Removes what processes that are no more had begun in a folder: their
- * subvolumes (always called `rootfs`) first, then the rest.
+ * subvolumes (always called `rootfs`) first, then the rest. What cannot be
+ * removed stays for the next time.
  * @returns the names that were removed
  */
 export async function sweepAbandoned(host: Host, folder: string): Promise<string[]> {
@@ -19,8 +20,12 @@ export async function sweepAbandoned(host: Host, folder: string): Promise<string
   for (const name of (await host.list(folder)) ?? []) {
     const [, pid, start] = CLAIM.exec(name) ?? [];
     if (pid === undefined || (await startOf(host, Number(pid))) === start) continue;
-    await discard(host, `${folder}/${name}`);
-    abandoned.push(name);
+    // another process may be at it, and what cannot be removed must not stop what has nothing to do with it
+    const removed = await discard(host, `${folder}/${name}`).then(
+      () => true,
+      () => false,
+    );
+    if (removed) abandoned.push(name);
   }
   return abandoned;
 }

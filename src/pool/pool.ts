@@ -52,7 +52,11 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
   if (mounted) return { state: "ready", kind: unit?.includes(`What=${POOL_IMAGE}\n`) ? "loop" : "device" };
   if (unit !== undefined) return findUnmounted(host, unit);
   const inside = await host.list(POOL);
-  if (inside !== undefined && isSubvolume(await host.stat(POOL))) return { state: "ready", kind: "subvolume" };
+  const there = await host.stat(POOL);
+  if (there !== undefined && there.type !== "directory") {
+    return { state: "blocked", reason: `${POOL} exists and is no folder`, hint: `mv ${POOL} ${POOL}.before` };
+  }
+  if (inside !== undefined && isSubvolume(there)) return { state: "ready", kind: "subvolume" };
   if (inside !== undefined && inside.length > 0) {
     return {
       state: "blocked",
@@ -128,6 +132,13 @@ async function planLoop(host: HostView, sizeBytes: number): Promise<PoolFinding>
   };
 }
 
+interface BlockDevice {
+  readonly fstype?: string | null;
+  readonly pttype?: string | null;
+  readonly mountpoints?: readonly (string | null)[];
+  readonly children?: readonly unknown[];
+}
+
 async function planDevice(host: HostView, device: string, confirmed?: string): Promise<PoolFinding> {
   const found = await host.probe([
     "lsblk",
@@ -141,22 +152,48 @@ async function planDevice(host: HostView, device: string, confirmed?: string): P
   if (found.exitCode !== 0) {
     return { state: "blocked", reason: `${device} is no block device of this host`, hint: "lsblk" };
   }
+  const [disk] = (JSON.parse(found.stdout) as { blockdevices: BlockDevice[] }).blockdevices;
   // lsblk asks udev, which may not know; the signature on the disk itself decides
   const signature = await host.probe(["blkid", "--probe", "--output", "export", "--", device]);
   const type = /^TYPE=(.+)$/m.exec(signature.stdout)?.[1] ?? /^PTTYPE=(.+)$/m.exec(signature.stdout)?.[1];
-  const parts = (JSON.parse(found.stdout) as { blockdevices: { children?: unknown[] }[] }).blockdevices[0]?.children;
   const mount = `Mount it at ${POOL}, now and at each boot (${POOL_MOUNT_UNIT})`;
+  const mountedAt = disk?.mountpoints?.find((path) => path !== null);
+  if (mountedAt !== undefined) {
+    return {
+      state: "blocked",
+      reason: `${device} is in use: it is mounted at ${mountedAt}`,
+      hint: "lsblk   # choose another device",
+    };
+  }
   if (type === "btrfs") {
+    const ours = /^LABEL=opdbus$/m.test(signature.stdout);
+    if (!ours && confirmed !== device) {
+      return {
+        state: "blocked",
+        reason: `${device} holds a BTRFS file system that is not ours; using it must be confirmed by its name`,
+        hint: `opdbus-pve install --pool-device ${device} --confirm-format ${device}   # it is used as it is, never formatted`,
+        confirm: device,
+      };
+    }
     return {
       state: "make",
       changes: [`Use the BTRFS file system that is on ${device}, as it is`, mount],
       make: { kind: "device", device, format: false },
     };
   }
-  if (type !== undefined || (parts?.length ?? 0) > 0 || signature.exitCode !== 2) {
+  // blkid says 2 for an empty device, and also for one that it cannot read: then it says why
+  const empty =
+    signature.exitCode === 2 &&
+    signature.stdout === "" &&
+    signature.stderr.trim() === "" &&
+    !disk?.fstype &&
+    !disk?.pttype;
+  if (!empty || (disk?.children?.length ?? 0) > 0) {
+    const what =
+      type ?? disk?.fstype ?? disk?.pttype ?? (disk?.children?.length ? "it has partitions" : signature.stderr.trim());
     return {
       state: "blocked",
-      reason: `${device} is not empty (${type ?? (parts?.length ? "it has partitions" : signature.stderr.trim())}), and is never formatted as it is`,
+      reason: `${device} is not empty (${what}), and is never formatted as it is`,
       hint: `wipefs ${device}   # shows what is on it; choose an empty device`,
     };
   }
@@ -178,7 +215,7 @@ async function planDevice(host: HostView, device: string, confirmed?: string): P
 /** Makes the pool as `findPool` planned it, and mounts it. */
 export async function makePool(host: Host, recipe: PoolRecipe, report: Report): Promise<void> {
   if (recipe.kind === "subvolume") {
-    await host.remove(POOL);
+    if ((await host.stat(POOL)) !== undefined) await host.run(["rmdir", "--", POOL]);
     await host.run(["btrfs", "subvolume", "create", "--", POOL]);
     return host.setAttributes(POOL, { mode: 0o755 });
   }

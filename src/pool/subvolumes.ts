@@ -1,4 +1,3 @@
-import { basename, dirname } from "node:path";
 import type { FileStat, Host, HostView } from "../host/host.ts";
 
 /** The root of a BTRFS subvolume always has inode 256. */
@@ -34,34 +33,32 @@ export async function isReadOnly(host: HostView, path: string): Promise<boolean>
 }
 
 /**
- * Removes a subvolume and the subvolumes inside it: a guest's systemd makes
- * some of its own (/var/lib/machines). Nothing there is no error. Goes on
- * when it is interrupted: what an interruption cut off is removed by this.
+ * Removes a subvolume and the subvolumes inside it: a guest and its systemd
+ * make some of their own (/var/lib/machines). Nothing there is no error. Goes
+ * on when it is interrupted: what an interruption cut off is removed by this.
  */
 export async function deleteSubvolume(host: Host, path: string): Promise<void> {
   if (!isSubvolume(await host.stat(path))) return host.remove(path);
-  // -o lists what is below this subvolume, by path from the top of the file system
-  const below = await host.probe(["btrfs", "subvolume", "list", "-o", path], { undo: true });
-  const inside = below.stdout
-    .split("\n")
-    .map((line) => /^ID \d+ gen \d+ top level \d+ path (.+)$/.exec(line)?.[1])
-    .filter((found) => found !== undefined);
-  for (const nested of inside) {
-    const marker = `${basename(dirname(path))}/${basename(path)}/`;
-    const at = nested.lastIndexOf(marker);
-    if (at === -1) continue;
-    const relative = nested.slice(at + marker.length);
-    if (await hasNoLinks(host, path, relative)) await deleteSubvolume(host, `${path}/${relative}`);
+  try {
+    return await removeEmptied(host, path);
+  } catch (error) {
+    const inside = await findInside(host, path);
+    if (inside.length === 0) throw error;
+    // what is inside a sealed subvolume cannot be taken out of it
+    await host.run(["btrfs", "property", "set", path, "ro", "false"], { undo: true });
+    for (const each of inside) await deleteSubvolume(host, each);
+    await removeEmptied(host, path);
   }
+}
+
+async function removeEmptied(host: Host, path: string): Promise<void> {
   await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
 }
 
-// a guest chose these names, and one with a line break in it can claim to lie behind a link of the guest's
-async function hasNoLinks(host: HostView, base: string, relative: string): Promise<boolean> {
-  let path = base;
-  for (const part of relative.split("/")) {
-    path = `${path}/${part}`;
-    if ((await host.stat(path))?.type !== "directory") return false;
-  }
-  return true;
+// find(1) and not btrfs' own list: it follows no links, and ends names where a guest cannot
+async function findInside(host: Host, path: string): Promise<string[]> {
+  const found = await host.run(["find", path, "-xdev", "-mindepth", "1", "-type", "d", "-inum", "256", "-print0"], {
+    undo: true,
+  });
+  return found.stdout.split("\0").filter((each) => each !== "");
 }

@@ -1,6 +1,6 @@
 import type { HostView } from "../host/host.ts";
 import { POOL, SUBVOLUMES } from "./layout.ts";
-import { listMounts, mountAt } from "./mounts.ts";
+import { listMounts, mountHolding } from "./mounts.ts";
 import { findPool } from "./pool.ts";
 
 export interface PoolUsage {
@@ -30,7 +30,7 @@ export async function poolUsage(host: HostView): Promise<PoolUsage | undefined> 
   const pool = await findPool(host, {});
   if (pool.state !== "ready") return undefined;
   const { total, free } = await host.space(POOL);
-  const options = mountAt(await listMounts(host), POOL)?.options ?? [];
+  const options = mountHolding(await listMounts(host), POOL)?.options ?? [];
   const level = options
     .map((option) => /^compress(?:-force)?=zstd:(\d+)$/.exec(option)?.[1])
     .find((found) => found !== undefined);

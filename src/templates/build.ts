@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { HOST_STATE, RUNTIME, TEMPLATES } from "../pool/layout.ts";
+import { HOST_STATE, TEMPLATES } from "../pool/layout.ts";
 import { requirePool } from "../pool/pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
@@ -10,8 +10,16 @@ import { FORBIDDEN } from "./contents.ts";
 import type { Definition } from "./definition.ts";
 import { digestTree } from "./digest.ts";
 import { explainFailure, fillRootfs, SCRATCH } from "./fill-rootfs.ts";
-import { listVersions, type Manifest, templateFolder, type TemplateVersion, versionFolder } from "./manifest.ts";
+import {
+  listVersions,
+  lockTemplate,
+  type Manifest,
+  templateFolder,
+  type TemplateVersion,
+  versionFolder,
+} from "./manifest.ts";
 import { aptSources } from "./mirror.ts";
+import { pruneVersions } from "./versions.ts";
 
 export interface BuildOptions {
   /** One of the definition's suites; the first unless given. */
@@ -20,6 +28,8 @@ export interface BuildOptions {
   readonly mirror: string;
   /** Clamps every time stamp in the template (reproducible-builds.org); now unless given. */
   readonly sourceDateEpoch?: number;
+  /** How many versions may stay, the new one among them; all unless given. */
+  readonly keep?: number;
 }
 
 // below this a build cannot end well, and would only fill the pool
@@ -42,12 +52,11 @@ export async function buildTemplate(
   const suite = chooseSuite(definition, options.suite);
   const sources = await aptSources(host, options.mirror, suite, definition.source.components);
   await requireSpace(host, definition.name);
-  const release = await host.lock(
-    `${RUNTIME}/template-${definition.name}.lock`,
-    `template build ${definition.name}, process ${process.pid}, since ${new Date().toISOString()}`,
-  );
+  const release = await lockTemplate(host, definition.name, "build");
   try {
-    return await buildVersion(host, definition, { ...options, suite }, sources, report);
+    const manifest = await buildVersion(host, definition, { ...options, suite }, sources, report);
+    if (options.keep !== undefined) await pruneVersions(host, definition.name, options.keep);
+    return manifest;
   } finally {
     await release();
   }
@@ -81,6 +90,8 @@ async function buildVersion(
     );
     await refuseSecrets(host, join(work, "rootfs"));
     report({ kind: "progress", task: `building ${definition.name}`, fraction: 0.93, detail: "sealing" });
+    // on the disk before it is anybody's current version
+    await host.run(["btrfs", "filesystem", "sync", join(work, "rootfs")]);
     await setReadOnly(host, join(work, "rootfs"), true);
     const content = await digestTree(host, join(work, "rootfs"));
     const versions = await listVersions(host, definition.name);
@@ -154,7 +165,15 @@ async function replaceCurrent(host: Host, folder: string, version: string): Prom
   await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
 }
 
-async function refuseSecrets(host: HostView, rootfs: string): Promise<void> {
+/** @throws {UserError} when the tree holds a secret, an identity, or a device that no container may have */
+async function refuseSecrets(host: Host, rootfs: string): Promise<void> {
+  // a build is root of its own namespace and writes the stream that we unpack: it could name the host's disk
+  const devices = await host.run(["find", rootfs, "-xdev", "(", "-type", "b", "-o", "-type", "c", ")"]);
+  if (devices.stdout !== "") {
+    throw new UserError(`The template holds devices: ${devices.stdout.trim().split("\n").slice(0, 3).join(", ")}`, {
+      hint: "remove what makes them from the definition",
+    });
+  }
   for (const { path, what } of FORBIDDEN) {
     if ((await host.stat(`${rootfs}${path}`)) === undefined) continue;
     throw new UserError(`The template holds ${what} (${path}), which every clone would share`, {

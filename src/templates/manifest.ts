@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
-import type { HostView } from "../host/host.ts";
-import { TEMPLATES } from "../pool/layout.ts";
+import type { Host, HostView } from "../host/host.ts";
+import { RUNTIME, TEMPLATES } from "../pool/layout.ts";
 
 /** What is known of a sealed version of a template; manifest.json beside its root file system. */
 export interface Manifest {
@@ -38,6 +38,15 @@ export function templateFolder(name: string): string {
 /** Folder of one version: its sealed `rootfs`, `manifest.json`, and `config/`. */
 export function versionFolder(name: string, version: string): string {
   return join(templateFolder(name), "versions", version);
+}
+
+/**
+ * Holds a template against other builds and removals until the returned function is called.
+ * @throws {UserError} with exit code 6, naming who is at it
+ */
+export async function lockTemplate(host: Host, name: string, work: string): Promise<() => Promise<void>> {
+  const holder = `template ${work} ${name}, process ${process.pid}, since ${new Date().toISOString()}`;
+  return host.lock(`${RUNTIME}/template-${name}.lock`, holder);
 }
 
 /** Names of the templates that have a current version. */

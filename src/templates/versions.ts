@@ -4,7 +4,7 @@ import type { Host } from "../host/host.ts";
 import { claimName, discard } from "../pool/claims.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestTree } from "./digest.ts";
-import { listVersions, readManifest, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
+import { listVersions, lockTemplate, readManifest, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
 
 export interface Verdict {
   readonly name: string;
@@ -33,27 +33,25 @@ export async function verifyTemplate(host: Host, name: string, version?: string)
  *   of several
  */
 export async function removeTemplate(host: Host, name: string, version?: string): Promise<string[]> {
-  const versions = await listVersions(host, name);
-  if (version !== undefined) {
-    const chosen = versions.find((one) => one.version === version);
-    if (chosen?.current && versions.length > 1) {
+  const release = await lockTemplate(host, name, "remove");
+  try {
+    await requireVersion(host, name, version);
+    const versions = await listVersions(host, name);
+    const chosen =
+      version === undefined || versions.length === 1 ? versions : versions.filter((one) => one.version === version);
+    if (chosen.length < versions.length && chosen.some(({ current }) => current)) {
       throw new UserError(`${version} is the current version of ${name}`, {
         hint: `op-dbus template build ${name}   # makes a newer one current; or remove the whole template`,
       });
     }
-    if (chosen && versions.length > 1) {
-      await removeVersion(host, name, version);
-      return [version];
-    }
-    await requireVersion(host, name, version);
-  } else if ((await host.stat(templateFolder(name))) === undefined) {
-    await requireVersion(host, name);
+    // without the link nothing can be cloned from it any more; then what it pointed to
+    if (chosen.length === versions.length) await host.remove(join(templateFolder(name), "rootfs"));
+    for (const each of chosen) await removeVersion(host, name, each.version);
+    if (chosen.length === versions.length) await host.remove(templateFolder(name));
+    return chosen.map((each) => each.version);
+  } finally {
+    await release();
   }
-  // without the link nothing can be cloned from it any more; then what it pointed to
-  await host.remove(join(templateFolder(name), "rootfs"));
-  for (const each of versions) await removeVersion(host, name, each.version);
-  await host.remove(templateFolder(name));
-  return versions.map((each) => each.version);
 }
 
 /**

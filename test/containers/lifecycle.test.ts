@@ -29,7 +29,7 @@ test("starts and stops once, and says whether it had to", async () => {
   expect(await stopContainer(host, "web-01")).toBe(false);
   expect(host.changes).toEqual([
     "run systemctl start lxc@web-01.service",
-    "run lxc-stop --name web-01 --timeout 60",
+    "run lxc-stop --name web-01 --nokill --timeout 60",
     "run systemctl stop lxc@web-01.service",
   ]);
 });

@@ -47,7 +47,7 @@ describe("containers on an installed node", () => {
 
     const refused = await op("container", "destroy", "web-01", "--yes");
     expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("web-01 is running") });
-    expect(await op("container", "destroy", "web-01", "--force")).toMatchObject({ exitCode: 0 });
+    expect(await op("container", "destroy", "web-01", "--force", "--yes")).toMatchObject({ exitCode: 0 });
     expect(await traces()).toBe(before);
     expect(await sh("systemctl is-system-running; systemctl --failed --no-legend")).toBe("running\n");
     expect((await op("audit", "verify")).exitCode).toBe(0);
@@ -80,7 +80,7 @@ describe("containers on an installed node", () => {
     const user = await node.run([...nobody, `${planted} -c id`]);
     expect(user.exitCode).not.toBe(0);
     expect(user.stdout).toBe("");
-    await op("container", "destroy", "mapped", "--force");
+    await op("container", "destroy", "mapped", "--force", "--yes");
   });
 
   test("have an identity of their own, made at their first start", async () => {
@@ -94,7 +94,7 @@ describe("containers on an installed node", () => {
     await op("container", "stop", "one");
     await op("container", "start", "one", "--wait");
     expect(await identity("one")).toBe(first);
-    await op("container", "destroy", "one", "two", "--force");
+    await op("container", "destroy", "one", "two", "--force", "--yes");
   });
 
   test("get the public keys they were made with, and refuse private ones", async () => {
@@ -111,7 +111,7 @@ describe("containers on an installed node", () => {
     expect(await sh("lxc-attach -n keys -- stat -c %a /root/.ssh /root/.ssh/authorized_keys")).toBe("700\n600\n");
     const refused = await op("container", "create", "keys2", "--network", "none", "--ssh-key", "/root/private");
     expect(refused).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("holds no public SSH key") });
-    await op("container", "destroy", "keys", "--force");
+    await op("container", "destroy", "keys", "--force", "--yes");
   });
 
   test.each(["../x", "-x", "x-", "Web", "a b", "a".repeat(64), ""])("the name %j is refused", async (name) => {
@@ -133,7 +133,7 @@ describe("containers on an installed node", () => {
       exitCode: 1,
       stderr: expect.stringContaining("not ours"),
     });
-    expect(await op("container", "destroy", "foreign", "--force")).toMatchObject({
+    expect(await op("container", "destroy", "foreign", "--force", "--yes")).toMatchObject({
       exitCode: 1,
       stderr: expect.stringContaining("There is no container foreign"),
     });
@@ -204,7 +204,7 @@ describe("containers on an installed node", () => {
       exitCode: 1,
       stderr: expect.stringContaining("destroy half --force"),
     });
-    expect(await op("container", "destroy", "half", "--force")).toMatchObject({ exitCode: 0 });
+    expect(await op("container", "destroy", "half", "--force", "--yes")).toMatchObject({ exitCode: 0 });
     // a destroy that was cut off behind its rename leaves a link to nothing
     await sh(`ln -s ${POOL}/@containers/half /var/lib/lxc/half`);
     expect(await op("container", "create", "half", "--network", "none")).toMatchObject({ exitCode: 0 });
@@ -216,17 +216,20 @@ describe("containers on an installed node", () => {
     await sh(
       `btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner' && btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner/most'`,
     );
-    expect(await op("container", "destroy", "nest", "--force")).toMatchObject({ exitCode: 0 });
+    expect(await op("container", "destroy", "nest", "--force", "--yes")).toMatchObject({ exitCode: 0 });
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers`)).toBe("");
   });
 
   test("a full pool fails a create with its reason and leaves nothing", async () => {
     const before = await traces();
+    await op("container", "create", "before-full", "--network", "none");
     await sh(`fallocate -l $(($(stat -f -c '%a * %S' ${POOL}) - 4194304)) ${POOL}/fill; sync -f ${POOL}`);
     await sh(`dd if=/dev/urandom of=${POOL}/fill2 bs=4k status=none; sync -f ${POOL}`);
     const results = [];
     for (let count = 0; count < 3; count++)
       results.push(await op("container", "create", `full-${count}`, "--network", "none"));
+    // what makes room must be possible, and is on record later
+    expect(await op("container", "destroy", "before-full", "--yes")).toMatchObject({ exitCode: 0 });
     await sh(`rm -f ${POOL}/fill ${POOL}/fill2; sync -f ${POOL}`);
     for (const { exitCode, stderr } of results) {
       if (exitCode !== 0) expect(stderr).toMatch(/^error: .*(space|full)/im);
@@ -289,7 +292,7 @@ describe("containers on an installed node", () => {
     expect(started).toBeGreaterThan(mounted);
     const running = (await json("container", "list", "--running")).containers.map(({ name }: { name: string }) => name);
     expect(running).toEqual(["boot"]);
-    await op("container", "destroy", "boot", "idle", "--force");
+    await op("container", "destroy", "boot", "idle", "--force", "--yes");
   });
 
   test("without the pool nothing is written below its mount point, and everything says so", async () => {

@@ -109,7 +109,7 @@ describe("templates on an installed node", () => {
         )
       ).stdout,
     ).toBe("bookworm\nrunning\n");
-    await op("container", "destroy", "old", "--force");
+    await op("container", "destroy", "old", "--force", "--yes");
     expect(await op("template", "build", "debian-base", "--suite", "sid")).toMatchObject({
       exitCode: 2,
       stderr: expect.stringContaining("trixie, bookworm"),
@@ -206,7 +206,9 @@ describe("templates on an installed node", () => {
       await sh(`timeout 60 sh -c 'until pgrep mmdebstrap >/dev/null; do sleep 0.1; done'; sleep ${waitSeconds}`);
       await killed.kill("SIGKILL");
       await killed.done;
-      expect(await sh("sleep 0.5; pgrep -l 'mmdebstrap|dpkg|apt-get'; grep -c opdbus-build /proc/mounts")).toBe("0\n");
+      expect(await sh("sleep 0.5; pgrep -l 'mmdebstrap|dpkg|apt-get'; grep -c opdbus-pve/build /proc/mounts")).toBe(
+        "0\n",
+      );
     }
     expect((await op("template", "verify", "debian-base")).exitCode).toBe(0);
     const next = await op("template", "build", "debian-base");

@@ -4,12 +4,12 @@ import { dirname } from "node:path";
 import { openAuditLog } from "../../src/audit/audit-log.ts";
 import { createAuditLog } from "../../src/audit/create-audit-log.ts";
 import { localHost } from "../../src/host/local-host.ts";
-import { installRecorder } from "../../src/install/journal.ts";
+import { journalRecorder } from "../../src/install/journal.ts";
 import { AUDIT_DATABASE, HOST_STATE } from "../../src/pool/layout.ts";
 
 const JOURNAL = `${HOST_STATE}/install-journal.jsonl`;
 const host = localHost(new AbortController().signal);
-const record = installRecorder(host, { user: "root", pid: process.pid, node: "node1" });
+const record = journalRecorder(host, { user: "root", pid: process.pid, node: "node1" });
 const step = (target: string, change: () => void = () => {}) =>
   record("install_step", target, { changes: ["x"] }, async () => change());
 

@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { installRecorder } from "../../src/install/journal.ts";
+import { journalRecorder } from "../../src/install/journal.ts";
 import type { AuditRow } from "../../src/audit/rows.ts";
 
 const JOURNAL = "/var/lib/opdbus-pve/install-journal.jsonl";
@@ -21,7 +21,7 @@ function idOf(line: Record<string, unknown> | undefined): unknown {
 
 test("before there is a database, intent and outcome go to a file of root's", async () => {
   const host = memoryHost();
-  const record = installRecorder(host, ACTOR);
+  const record = journalRecorder(host, ACTOR);
   await record("install_step", "environment", { changes: ["Do it"] }, async () => {
     expect(lines(await host.readText(JOURNAL))).toHaveLength(1);
   });

@@ -228,9 +228,10 @@ test("a module that can be loaded is a kernel with BTRFS", async () => {
 
 test("a broken definition is told before anything is changed", async () => {
   const host = debianHost({ files: { "/etc/opdbus/templates.d/debian-base.toml": "nonsense = 1\n" } });
-  await expect(planSteps(stepsFor({}), host)).rejects.toMatchObject({
-    exitCode: 2,
-    message: expect.stringContaining("/etc/opdbus/templates.d/debian-base.toml"),
+  const plan = await planSteps(stepsFor({}), host);
+  expect(plan.find(({ step }) => step.id === "templates")?.finding).toMatchObject({
+    state: "blocked",
+    reason: expect.stringContaining("/etc/opdbus/templates.d/debian-base.toml"),
   });
   expect(host.changes).toEqual([]);
 });

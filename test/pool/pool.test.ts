@@ -155,9 +155,10 @@ test("an empty device is formatted only when its own name was given again", asyn
   expect(await findPool(host, {})).toEqual({ state: "ready", kind: "device" });
 });
 
-test("a device with BTRFS on it is used as it is", async () => {
+test("a device with BTRFS on it is used as it is, once its name was confirmed", async () => {
   const host = debianHost({ root: "ext4", files: { [DEVICE]: "btrfs" } });
-  const found = await findPool(host, { device: DEVICE });
+  expect(await findPool(host, { device: DEVICE })).toMatchObject({ state: "blocked", confirm: DEVICE });
+  const found = await findPool(host, { device: DEVICE, confirmFormat: DEVICE });
   expect(found).toMatchObject({ state: "make", make: { kind: "device", format: false } });
   if (found.state === "make") await makePool(host, found.make, say);
   expect(host.commands.join("\n")).not.toContain("mkfs");

@@ -1,5 +1,6 @@
 import { UserError } from "../../host/errors.ts";
 import { AUDIT_DATABASE } from "../../pool/layout.ts";
+import { requirePool } from "../../pool/pool.ts";
 import { OK, type Step } from "../step.ts";
 
 /** Step 7: the audit database with its genesis row, ready for writing. */
@@ -21,7 +22,8 @@ export function auditStep(): Step {
         return { state: "blocked", reason: error.message, hint: error.hint ?? "op-dbus audit verify" };
       }
     },
-    async apply() {
+    async apply(host) {
+      await requirePool(host);
       const { createAuditLog } = await import("../../audit/create-audit-log.ts");
       createAuditLog(AUDIT_DATABASE);
     },

@@ -55,6 +55,9 @@ async function findMissing(host: HostView): Promise<Finding | undefined> {
     };
   }
   const packages = new Set<string>();
+  // LXC starts nothing with a generated profile when the kernel has AppArmor and its parser is missing
+  const apparmor = (await host.readText("/sys/module/apparmor/parameters/enabled"))?.trim() === "Y";
+  if (apparmor && !(await commandExists(host, "apparmor_parser"))) packages.add("apparmor");
   for (const [command, debianPackage] of REQUIRED) {
     if (!(await commandExists(host, command))) packages.add(debianPackage);
   }

@@ -1,6 +1,7 @@
 import { saveState } from "../../plugins/state.ts";
 import { PLUGIN_SKELETONS } from "../../plugins/skeletons.ts";
 import { CURRENT_STATE, PLUGINS, SNAPSHOTS } from "../../pool/layout.ts";
+import { requirePool } from "../../pool/pool.ts";
 import { snapshotReadOnly } from "../../pool/subvolumes.ts";
 import type { HostView } from "../../host/host.ts";
 import { changesNeeded, type Step } from "../step.ts";
@@ -18,6 +19,7 @@ export function introspectionStep(): Step {
       return changesNeeded(changes);
     },
     async apply(host) {
+      await requirePool(host);
       const day = new Date().toISOString().slice(0, 10).replaceAll("-", "");
       for (const name of await withoutSnapshot(host)) {
         await snapshotReadOnly(host, `${PLUGINS}/${name}`, `${SNAPSHOTS}/plugin-${name}-${day}`);

@@ -1,5 +1,6 @@
 import { SETTINGS } from "../../pool/layout.ts";
 import type { HostView } from "../../host/host.ts";
+import { requirePool } from "../../pool/pool.ts";
 import { VERSION } from "../../version.ts";
 import { OK, type Step } from "../step.ts";
 
@@ -39,6 +40,7 @@ export function markerStep(): Step {
       return { state: "change", changes: [what] };
     },
     async apply(host) {
+      await requirePool(host);
       const before = await readMarker(host);
       const now = new Date().toISOString();
       const marker: InstalledMarker = {

@@ -1,6 +1,7 @@
 import type { Host } from "../../host/host.ts";
 import { PLUGIN_SKELETONS } from "../../plugins/skeletons.ts";
 import { PLUGINS } from "../../pool/layout.ts";
+import { requirePool } from "../../pool/pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { changesNeeded, type Step } from "../step.ts";
 
@@ -33,6 +34,7 @@ export function pluginsStep(): Step {
 }
 
 async function apply(host: Host): Promise<void> {
+  await requirePool(host);
   for (const { name, files, folders } of PLUGIN_SKELETONS) {
     const path = `${PLUGINS}/${name}`;
     if ((await host.stat(path)) === undefined) await createSubvolume(host, path);

@@ -1,5 +1,6 @@
 import type { HostView } from "../../host/host.ts";
 import { SOCKETS } from "../../pool/layout.ts";
+import { requirePool } from "../../pool/pool.ts";
 import { changesNeeded, type Step } from "../step.ts";
 
 const GROUP = "opdbus";
@@ -36,6 +37,7 @@ export function socketsStep(): Step {
       return changesNeeded(changes);
     },
     async apply(host) {
+      await requirePool(host);
       if ((await groupId(host)) === undefined) await host.run(["groupadd", "--system", GROUP]);
       const gid = await groupId(host);
       for (const { path, mode } of FOLDERS)

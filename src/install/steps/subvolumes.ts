@@ -28,6 +28,14 @@ export function subvolumesStep(request: PoolRequest): Step {
 }
 
 async function checkSubvolumes(host: HostView): Promise<Finding> {
+  const top = await host.stat(POOL);
+  if (top === undefined || top.uid !== 0 || (top.mode & 0o022) !== 0) {
+    return {
+      state: "blocked",
+      reason: `${POOL} can be changed by others than root, who could replace what is in it`,
+      hint: `chown root:root ${POOL} && chmod 755 ${POOL}`,
+    };
+  }
   const changes: string[] = [];
   for (const { name, mode, folders } of SUBVOLUMES) {
     const path = `${POOL}/${name}`;
@@ -44,6 +52,7 @@ async function checkSubvolumes(host: HostView): Promise<Finding> {
       };
     }
     if (!(await isCompressed(host, path))) changes.push(`Turn on zstd compression for ${name}`);
+    if (found.uid !== 0 || found.gid !== 0) changes.push(`Give ${name} to root`);
     if (found.mode !== mode) changes.push(`Set the mode of ${name} to ${mode.toString(8)}`);
     for (const folder of folders) {
       if ((await host.stat(`${path}/${folder}`)) === undefined) changes.push(`Create ${name}/${folder}`);
@@ -63,7 +72,7 @@ async function makeSubvolumes(host: Host): Promise<void> {
     if ((await host.stat(path)) === undefined) await createSubvolume(host, path);
     else if (!(await isCompressed(host, path)))
       await host.run(["btrfs", "property", "set", path, "compression", "zstd"]);
-    await host.setAttributes(path, { mode });
-    for (const folder of folders) await host.makeDirectory(`${path}/${folder}`, { mode });
+    await host.setAttributes(path, { mode, uid: 0, gid: 0 });
+    for (const folder of folders) await host.makeDirectory(`${path}/${folder}`, { mode, uid: 0, gid: 0 });
   }
 }
