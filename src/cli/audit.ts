@@ -1,7 +1,7 @@
 import { UserError } from "../host/errors.ts";
 import type { Json } from "../audit/rows.ts";
 import { type CommonOptions, requireRoot, runCommand, withAuditLog } from "./session.ts";
-import { positiveInteger } from "./numbers.ts";
+import { wholeNumber } from "./numbers.ts";
 
 const VERIFICATION_FAILED = 5;
 
@@ -16,7 +16,7 @@ export async function log(options: LogOptions): Promise<void> {
   await runCommand(options, async ({ out, json }) => {
     requireRoot();
     const { operation, target } = options;
-    const limit = positiveInteger("--lines", options.lines);
+    const limit = wholeNumber("--lines", options.lines);
     const rows = await withAuditLog(async (audit) =>
       audit.recent({
         limit,

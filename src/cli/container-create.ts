@@ -13,7 +13,7 @@ import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.
 import type { ContainerRecord } from "../containers/record.ts";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { positiveInteger } from "./numbers.ts";
+import { wholeNumber } from "./numbers.ts";
 import { type CommonOptions, recorded, recordedEach, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface CreateOptions extends CommonOptions {
@@ -98,10 +98,10 @@ async function readRequest(session: Session, options: CreateOptions): Promise<Co
       ? {}
       : { templateVersion: checkTemplateVersion(options.templateVersion) }),
     network: options.network ?? defaults.network ?? (await askNetwork(session)),
-    cores: options.cores === undefined ? defaults.cores : positiveInteger("--cores", options.cores, 1, 1024),
+    cores: options.cores === undefined ? defaults.cores : wholeNumber("--cores", options.cores, 1, 1024),
     memoryMiB:
-      options.memory === undefined ? defaults.memory_mib : positiveInteger("--memory", options.memory, 16, MOST_MIB),
-    swapMiB: options.swap === undefined ? defaults.swap_mib : positiveInteger("--swap", options.swap, 0, MOST_MIB),
+      options.memory === undefined ? defaults.memory_mib : wholeNumber("--memory", options.memory, 16, MOST_MIB),
+    swapMiB: options.swap === undefined ? defaults.swap_mib : wholeNumber("--swap", options.swap, 0, MOST_MIB),
     ...(options.ip === undefined ? {} : { ip: checkAddress(options.ip) }),
     sshKeys: await readKeys(host, options.sshKey ?? []),
     limits: container.limits,

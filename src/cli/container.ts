@@ -13,7 +13,7 @@ import { containerFolder, readRecord } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
 import { UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/pool.ts";
-import { positiveInteger } from "./numbers.ts";
+import { wholeNumber } from "./numbers.ts";
 import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand, type Session } from "./session.ts";
 
 /** `op-dbus container list` */
@@ -105,7 +105,7 @@ interface StopOptions extends CommonOptions {
 /** `op-dbus container stop` */
 export async function stop(names: readonly string[], options: StopOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    const timeoutSeconds = positiveInteger("--timeout", options.timeout, 1, 3600);
+    const timeoutSeconds = wholeNumber("--timeout", options.timeout, 1, 3600);
     const stopOne = async (name: string) => {
       await readRecord(session.host, name);
       const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
@@ -121,7 +121,7 @@ export async function restart(
   options: StopOptions & { readonly wait?: boolean },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    const timeoutSeconds = positiveInteger("--timeout", options.timeout, 1, 3600);
+    const timeoutSeconds = wholeNumber("--timeout", options.timeout, 1, 3600);
     await forEach(session, names, "container_restart", async (name) => {
       await readRecord(session.host, name);
       await stopContainer(session.host, name, { timeoutSeconds });
@@ -167,7 +167,7 @@ export async function logs(name: string, options: LogsOptions): Promise<void> {
     requireRoot();
     await requirePool(host);
     await readRecord(host, checkContainerName(name));
-    const lines = String(positiveInteger("--lines", options.lines));
+    const lines = String(wholeNumber("--lines", options.lines));
     const journal = ["journalctl", "--no-pager", `--lines=${lines}`, ...(options.follow ? ["--follow"] : [])] as const;
     const running = (await runningContainers(host)).has(name);
     process.exitCode = await host.interactive(

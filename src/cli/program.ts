@@ -124,9 +124,11 @@ function addContainer(program: Command): void {
   add(container, "exec <name> <command...>", "run a command in a container, as its root")
     .passThroughOptions()
     .action(async (name, command, options) => (await import("./container.ts")).exec(name, command, options));
-  add(container, "console <name>", "log in on a container's terminal").action(async (name, options) =>
-    (await import("./container.ts")).openConsole(name, options),
-  );
+  add(
+    container,
+    "console <name>",
+    "log in on a container's console; root needs a password for that: container exec NAME -- passwd",
+  ).action(async (name, options) => (await import("./container.ts")).openConsole(name, options));
   add(container, "logs <name>", "the journal of a container, or why it did not start")
     .option("-f, --follow", "go on as lines come")
     .option("-n, --lines <number>", "the last lines", "100")

@@ -344,7 +344,9 @@ describe("opdbus-pve install on a fresh host", () => {
       const device = await disk(
         "mkfs.btrfs -q DISK && mkdir -p /mnt && mount -o loop DISK /mnt && echo kept >/mnt/theirs && umount /mnt",
       );
-      expect((await install("--yes", "--skip", "templates", "--pool-device", device)).exitCode).toBe(0);
+      const base = ["--yes", "--skip", "templates", "--pool-device", device];
+      expect(await install(...base)).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("not ours") });
+      expect((await install(...base, "--confirm-format", device)).exitCode).toBe(0);
       expect(await sh(`cat ${POOL}/theirs`)).toBe("kept\n");
     });
   });

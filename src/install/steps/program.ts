@@ -40,7 +40,12 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
 ReadWritePaths=/var/lib/op-dbus -/var/cache/opdbus-pve
+ProtectControlGroups=yes
+LockPersonality=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictSUIDSGID=yes
+SystemCallFilter=@system-service
 
 [Install]
 WantedBy=multi-user.target
@@ -80,6 +85,15 @@ async function check(host: HostView) {
     changes.push(`Install version ${source.version} of the program to ${PROGRAM}`);
   }
   for (const command of COMMANDS) {
+    const path = join(LINKS, command);
+    const found = await host.stat(path);
+    if (found !== undefined && found.type !== "link") {
+      return {
+        state: "blocked",
+        reason: `${path} is somebody else's program`,
+        hint: `mv ${path} ${path}.before`,
+      } as const;
+    }
     if ((await host.readLink(join(LINKS, command))) !== join(PROGRAM, command))
       changes.push(`Link ${join(LINKS, command)}`);
   }
