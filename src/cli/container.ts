@@ -12,7 +12,7 @@ import {
 import { containerFolder, readRecord } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
 import { UserError } from "../host/errors.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { wholeNumber } from "./numbers.ts";
 import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand, type Session } from "./session.ts";
 

@@ -9,7 +9,7 @@ import type { Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../pool/layout.ts";
-import { findPool, type PoolRequest } from "../pool/pool.ts";
+import { findPool, type PoolRequest } from "../pool/find-pool.ts";
 import { type CommonOptions, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface InstallOptions extends CommonOptions {

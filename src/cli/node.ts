@@ -6,7 +6,7 @@ import { installSteps } from "../install/install-steps.ts";
 import { planSteps } from "../install/run-steps.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { queryState, saveState } from "../plugins/state.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, listVersions } from "../templates/manifest.ts";
 import { VERSION } from "../version.ts";

@@ -1,7 +1,7 @@
 import { UserError } from "../host/errors.ts";
 import { checkTemplateName, checkTemplateVersion } from "../config/names.ts";
 import { loadSettings } from "../config/load-settings.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";

@@ -4,7 +4,7 @@ import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../pool/layout.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";

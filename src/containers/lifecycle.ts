@@ -4,7 +4,7 @@ import { UserError } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../pool/layout.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { linkForLxc } from "./create.ts";
 import { containerFolder, LXC_PATH, readRecord } from "./record.ts";
 import { runningContainers } from "./running.ts";

@@ -1,7 +1,7 @@
 import type { HostView } from "../host/host.ts";
 import { POOL, SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountHolding } from "./mounts.ts";
-import { findPool } from "./pool.ts";
+import { findPool } from "./find-pool.ts";
 
 export interface PoolUsage {
   readonly path: string;

@@ -3,7 +3,7 @@ import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { HOST_STATE, TEMPLATES } from "../pool/layout.ts";
-import { requirePool } from "../pool/pool.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
 import { FORBIDDEN } from "./contents.ts";

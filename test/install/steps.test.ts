@@ -6,7 +6,7 @@ import { installSteps } from "../../src/install/install-steps.ts";
 import { applySteps, planSteps, type Recorder } from "../../src/install/run-steps.ts";
 import type { Step } from "../../src/install/step.ts";
 import { POOL, SUBVOLUMES } from "../../src/pool/layout.ts";
-import type { PoolRequest } from "../../src/pool/pool.ts";
+import type { PoolRequest } from "../../src/pool/find-pool.ts";
 import { debianHost } from "../debian-host.ts";
 
 const unrecorded: Recorder = (_operation, _target, _details, change) => change();

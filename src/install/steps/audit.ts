@@ -1,6 +1,6 @@
 import { UserError } from "../../host/errors.ts";
 import { AUDIT_DATABASE } from "../../pool/layout.ts";
-import { requirePool } from "../../pool/pool.ts";
+import { requirePool } from "../../pool/find-pool.ts";
 import { OK, type Step } from "../step.ts";
 
 /** Step 7: the audit database with its genesis row, ready for writing. */

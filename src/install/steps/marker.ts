@@ -1,6 +1,6 @@
 import { SETTINGS } from "../../pool/layout.ts";
 import type { HostView } from "../../host/host.ts";
-import { requirePool } from "../../pool/pool.ts";
+import { requirePool } from "../../pool/find-pool.ts";
 import { VERSION } from "../../version.ts";
 import { OK, type Step } from "../step.ts";
 

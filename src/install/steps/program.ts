@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Host, HostView } from "../../host/host.ts";
 import { SETTINGS } from "../../pool/layout.ts";
-import { POOL_MOUNT_UNIT } from "../../pool/pool.ts";
+import { POOL_MOUNT_UNIT } from "../../pool/find-pool.ts";
 import { TREE } from "../../tree.ts";
 import { changesNeeded, type Step } from "../step.ts";
 

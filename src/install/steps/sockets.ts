@@ -1,6 +1,6 @@
 import type { HostView } from "../../host/host.ts";
 import { SOCKETS } from "../../pool/layout.ts";
-import { requirePool } from "../../pool/pool.ts";
+import { requirePool } from "../../pool/find-pool.ts";
 import { changesNeeded, type Step } from "../step.ts";
 
 const GROUP = "opdbus";

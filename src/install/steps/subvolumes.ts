@@ -1,6 +1,7 @@
 import type { Host, HostView } from "../../host/host.ts";
 import { POOL, SUBVOLUMES } from "../../pool/layout.ts";
-import { findPool, makePool, type PoolRequest } from "../../pool/pool.ts";
+import { findPool, type PoolRequest } from "../../pool/find-pool.ts";
+import { makePool } from "../../pool/make-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
