@@ -37,7 +37,8 @@ export async function status(options: CommonOptions): Promise<void> {
     out.print(
       `opdbus-pve ${VERSION} on ${host.name}: ${installed ? `installed ${installed.installed_at}` : "not installed"}`,
     );
-    if (pool === undefined) return out.print("pool: none (opdbus-pve install makes it)");
+    // says why there is none: not made, or not mounted
+    if (pool === undefined) return requirePool(host);
     const used = pool.totalBytes - pool.freeBytes;
     out.print(
       `pool: ${pool.path}, ${pool.kind}, ${humanBytes(used)} of ${humanBytes(pool.totalBytes)} used, compressed with zstd:${pool.levelInForce} (one level for all)`,
@@ -146,14 +147,9 @@ async function dropInFindings({ host }: Session) {
 export async function query(options: CommonOptions & { readonly save?: boolean }): Promise<void> {
   await runCommand(options, async ({ host, out }) => {
     requireRoot();
-    if (!options.save) {
-      const state = await queryState(host);
-      out.json(state);
-      if ("errors" in state)
-        throw new UserError(`These parts could not be read: ${Object.keys(state.errors).join(", ")}`);
-      return;
-    }
-    await requirePool(host);
-    await saveState(host);
+    if (options.save) await requirePool(host);
+    const state = options.save ? await saveState(host) : await queryState(host);
+    if (!options.save) out.json(state);
+    if (state.errors) throw new UserError(`These parts could not be read: ${Object.keys(state.errors).join(", ")}`);
   });
 }

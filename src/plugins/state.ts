@@ -32,12 +32,14 @@ export async function queryState(host: HostView) {
     pool: await part("pool", async () => (await poolUsage(host)) ?? null),
     templates: await part("templates", () => queryTemplates(host)),
   };
-  return Object.keys(errors).length > 0 ? { ...state, errors } : state;
+  return Object.keys(errors).length > 0 ? { ...state, errors } : { ...state, errors: undefined };
 }
 
-/** Writes the current state where the specification wants it. */
-export async function saveState(host: Host): Promise<void> {
-  await host.writeText(CURRENT_STATE, `${jsonText(await queryState(host))}\n`, { mode: 0o600 });
+/** Writes the current state where the specification wants it, and returns it. */
+export async function saveState(host: Host) {
+  const state = await queryState(host);
+  await host.writeText(CURRENT_STATE, `${jsonText(state)}\n`, { mode: 0o600 });
+  return state;
 }
 
 interface IpInterface {
