@@ -59,6 +59,16 @@ export function openAuditLog(path: string, options: AuditLogOptions = {}): Audit
   };
 }
 
+/** Opens the audit log for as long as `use` runs; returns what that returns. Throws as `openAuditLog` does, and as `use`. */
+export async function withAuditLog<T>(path: string, use: (log: AuditLog) => Promise<T>): Promise<T> {
+  const log = openAuditLog(path);
+  try {
+    return await use(log);
+  } finally {
+    log.close();
+  }
+}
+
 /** Bytes; no SQLite database is smaller (https://sqlite.org/fileformat.html, 1.3.2). */
 const SMALLEST_PAGE = 512;
 

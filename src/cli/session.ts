@@ -67,15 +67,10 @@ export function currentActor(host: Host): Actor {
   };
 }
 
-/** Opens the audit log for as long as `use` runs. */
+/** Opens this node's audit log for as long as `use` runs. */
 export async function withAuditLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
-  const { openAuditLog } = await import("../audit/audit-log.ts");
-  const log = openAuditLog(AUDIT_DATABASE);
-  try {
-    return await use(log);
-  } finally {
-    log.close();
-  }
+  const audit = await import("../audit/audit-log.ts");
+  return audit.withAuditLog(AUDIT_DATABASE, use);
 }
 
 /** Makes one change on record: its intent before, its outcome after. */

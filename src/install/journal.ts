@@ -1,6 +1,5 @@
 import { randomUUID } from "node:crypto";
 import { dirname } from "node:path";
-import type { AuditLog } from "../audit/audit-log.ts";
 import { type Actor, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
 import type { Host } from "../host/host.ts";
@@ -75,7 +74,8 @@ async function drainJournal(host: Host): Promise<void> {
   const text = await host.readText(JOURNAL);
   if (text === undefined) return;
   const lines = text.split("\n").flatMap(parseLine);
-  await withLog(async (log) => {
+  const { withAuditLog } = await import("../audit/audit-log.ts");
+  await withAuditLog(AUDIT_DATABASE, async (log) => {
     const ids = new Map(log.recent({}).map(({ id, metadata }) => [(metadata as JsonObject | null)?.["journal"], id]));
     for (const { metadata, ...line } of lines) {
       if (ids.has(metadata.journal)) continue;
@@ -95,15 +95,5 @@ function parseLine(line: string): JournalLine[] {
     return [JSON.parse(line) as JournalLine];
   } catch {
     return [];
-  }
-}
-
-async function withLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
-  const { openAuditLog } = await import("../audit/audit-log.ts");
-  const log = openAuditLog(AUDIT_DATABASE);
-  try {
-    return await use(log);
-  } finally {
-    log.close();
   }
 }
