@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 
 /** What to do with a log that cannot be read: it is evidence, so it is kept. */
 export const KEEP_AND_REPLACE =
@@ -69,9 +69,6 @@ interface Reason {
   exitCode?: number;
 }
 
-/** Exit code for "locked or busy", see docs/architecture.md. */
-const EXIT_BUSY = 6;
-
 function reasonFor(error: unknown): Reason | undefined {
   if (error instanceof Database.SqliteError) return sqliteReason(error.code, error.message);
   if (error instanceof Error && "syscall" in error) return { why: error.message };
@@ -89,7 +86,7 @@ function sqliteReason(code: string, message: string): Reason {
       return {
         why: "another process is writing to it and did not finish in time",
         hint: "Try again; `op-dbus audit log` shows the operations under way.",
-        exitCode: EXIT_BUSY,
+        exitCode: EXIT.busy,
       };
     case "FULL":
       return { why: "the disk is full", hint: "Free some space, then try again." };

@@ -1,9 +1,7 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Json } from "../audit/rows.ts";
 import { type CommonOptions, requireRoot, runCommand, withAuditLog } from "./session.ts";
 import { wholeNumber } from "./numbers.ts";
-
-const VERIFICATION_FAILED = 5;
 
 interface LogOptions extends CommonOptions {
   readonly lines: string;
@@ -70,7 +68,7 @@ export async function verify(options: CommonOptions): Promise<void> {
         `The audit log was tampered with or damaged: row ${verdict.firstBad.id}: ${verdict.firstBad.what}`,
         {
           hint: "op-dbus audit log   # and compare with a copy kept elsewhere",
-          exitCode: VERIFICATION_FAILED,
+          exitCode: EXIT.unverified,
         },
       );
     }

@@ -7,11 +7,12 @@ import {
   checkTemplateVersion,
   type ContainerNetwork,
   NETWORKS,
+  PUBLIC_SSH_KEY,
 } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
 import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.ts";
 import type { ContainerRecord } from "../containers/record.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { wholeNumber } from "./numbers.ts";
 import { type CommonOptions, recorded, recordedEach, requireRoot, runCommand, type Session } from "./session.ts";
@@ -36,7 +37,7 @@ export async function create(names: readonly string[], options: CreateOptions): 
     requireRoot();
     for (const name of names) checkContainerName(name);
     const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: 2 });
+    if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: EXIT.usage });
     const { host, out, json } = session;
     const request = await readRequest(session, options);
     const prepared = await prepareCreate(host, request);
@@ -112,7 +113,7 @@ async function askNetwork({ out }: Session): Promise<ContainerNetwork> {
   if (!out.interactive) {
     throw new UserError("Which network is not said, and there is no terminal to ask on", {
       hint: '--network socket, or [container.defaults] network = "socket" in /etc/opdbus/opdbus.toml',
-      exitCode: 2,
+      exitCode: EXIT.usage,
     });
   }
   const answer = await out.ask(
@@ -120,7 +121,7 @@ async function askNetwork({ out }: Session): Promise<ContainerNetwork> {
   );
   const chosen = NETWORKS.find((network) => network === (answer || "socket"));
   if (chosen === undefined)
-    throw new UserError(`${answer} is no network`, { hint: `one of ${NETWORKS.join(", ")}`, exitCode: 2 });
+    throw new UserError(`${answer} is no network`, { hint: `one of ${NETWORKS.join(", ")}`, exitCode: EXIT.usage });
   return chosen;
 }
 
@@ -131,26 +132,24 @@ function checkAddress(text: string): string {
   if (text === "dhcp" || (version !== 0 && /^\d{1,3}$/.test(prefix) && Number(prefix) <= widest)) return text;
   throw new UserError(`--ip is ${JSON.stringify(text)}`, {
     hint: "--ip takes an address with its prefix, like 10.0.0.5/24, or dhcp",
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }
-
-const PUBLIC_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
 
 async function readKeys(host: Host, sources: readonly string[]): Promise<string[]> {
   const keys: string[] = [];
   for (const source of sources) {
-    const text = PUBLIC_KEY.test(source) ? source : await host.readText(source);
+    const text = PUBLIC_SSH_KEY.test(source) ? source : await host.readText(source);
     const lines = (text ?? "")
       .split("\n")
       .map((line) => line.trim())
       .filter((line) => line !== "" && !line.startsWith("#"));
     if (text === undefined)
-      throw new UserError(`Unable to read the SSH key ${source}: there is no such file`, { exitCode: 2 });
-    if (lines.length === 0 || !lines.every((line) => PUBLIC_KEY.test(line))) {
+      throw new UserError(`Unable to read the SSH key ${source}: there is no such file`, { exitCode: EXIT.usage });
+    if (lines.length === 0 || !lines.every((line) => PUBLIC_SSH_KEY.test(line))) {
       throw new UserError(`${source} holds no public SSH key`, {
         hint: "give the file that ends in .pub",
-        exitCode: 2,
+        exitCode: EXIT.usage,
       });
     }
     keys.push(...lines);

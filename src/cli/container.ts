@@ -14,7 +14,15 @@ import { runningContainers } from "../containers/running.ts";
 import { UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { wholeNumber } from "./numbers.ts";
-import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand, type Session } from "./session.ts";
+import {
+  type CommonOptions,
+  confirm,
+  recorded,
+  recordedAnyway,
+  requireRoot,
+  runCommand,
+  type Session,
+} from "./session.ts";
 
 /** `op-dbus container list` */
 export async function list(
@@ -182,17 +190,12 @@ export async function destroy(
   options: CommonOptions & { readonly force?: boolean; readonly yes?: boolean },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    const { host, out } = session;
-    if (!options.yes) {
-      if (!out.interactive) {
-        throw new UserError("There is no terminal to ask on, and --yes was not given", {
-          hint: `op-dbus container destroy ${names.join(" ")} --yes${options.force ? " --force" : ""}`,
-          exitCode: 2,
-        });
-      }
-      const answer = await out.ask(`Remove ${names.join(", ")} and all data for good? [y/N] `);
-      if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
-    }
+    const { host } = session;
+    await confirm(session, {
+      question: `Remove ${names.join(", ")} and all data for good?`,
+      yes: options.yes,
+      withYes: `op-dbus container destroy ${names.join(" ")} --yes${options.force ? " --force" : ""}`,
+    });
     const destroyOne = async (name: string) => {
       await destroyContainer(host, name, options.force ?? false);
       return "destroyed";

@@ -1,6 +1,6 @@
 import { sizeBytes } from "../config/settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
@@ -10,7 +10,7 @@ import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../pool/layout.ts";
 import { findPool, type PoolRequest } from "../pool/find-pool.ts";
-import { type CommonOptions, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
+import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface InstallOptions extends CommonOptions {
   readonly dryRun?: boolean;
@@ -23,8 +23,6 @@ interface InstallOptions extends CommonOptions {
   readonly poolDevice?: string;
   readonly confirmFormat?: string;
 }
-
-const CHANGES_PENDING = 4;
 
 /** `opdbus-pve install` */
 export async function install(options: InstallOptions): Promise<void> {
@@ -60,7 +58,7 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   const pending = plan.filter(({ finding }) => finding.state === "change");
   if (pending.length > 0) {
     if (!session.json) showPlan(session, pending, "report");
-    await confirm(session, options.yes ?? false);
+    await confirm(session, { question: "Go on?", yes: options.yes, withYes: "opdbus-pve install --yes" });
   }
   const outcomes =
     pending.length === 0
@@ -77,11 +75,11 @@ async function chooseSteps({ host, out }: Session, options: InstallOptions): Pro
   if (unknown.length > 0) {
     throw new UserError(`There is no step ${unknown.join(", ")}`, {
       hint: `the steps are ${ids.join(", ")}`,
-      exitCode: 2,
+      exitCode: EXIT.usage,
     });
   }
   const chosen = steps.filter(({ id }) => (options.only?.includes(id) ?? true) && !options.skip?.includes(id));
-  if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: 2 });
+  if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: EXIT.usage });
   return chosen;
 }
 
@@ -94,13 +92,13 @@ async function poolRequest(
   if (options.poolSize !== undefined && options.poolDevice !== undefined) {
     throw new UserError("A pool is in a file or on a device, not both", {
       hint: "--pool-size or --pool-device",
-      exitCode: 2,
+      exitCode: EXIT.usage,
     });
   }
   if (options.poolSize !== undefined && !/^[1-9]\d*[MGT]$/.test(options.poolSize)) {
     throw new UserError(`${options.poolSize} is no size`, {
       hint: "--pool-size 20G   # a number followed by M, G or T",
-      exitCode: 2,
+      exitCode: EXIT.usage,
     });
   }
   const chosen = options.poolSize !== undefined || options.poolDevice !== undefined;
@@ -118,18 +116,6 @@ async function poolRequest(
   return { ...request, confirmFormat: typed };
 }
 
-async function confirm({ out }: Session, yes: boolean): Promise<void> {
-  if (yes) return;
-  if (!out.interactive) {
-    throw new UserError("There is no terminal to ask on, and --yes was not given; nothing was changed", {
-      hint: "opdbus-pve install --yes",
-      exitCode: 2,
-    });
-  }
-  const answer = await out.ask("Go on? [y/N] ");
-  if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was changed", { exitCode: 1 });
-}
-
 async function dryRun(session: Session, steps: readonly Step[], exitCode: boolean): Promise<void> {
   const plan = await planSteps(steps, session.host);
   if (session.json) {
@@ -139,7 +125,7 @@ async function dryRun(session: Session, steps: readonly Step[], exitCode: boolea
     });
   } else showPlan(session, plan, "print");
   refuseBlocked(plan);
-  if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = CHANGES_PENDING;
+  if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = EXIT.pending;
 }
 
 function showPlan({ out }: Session, plan: readonly Planned[], where: "print" | "report"): void {

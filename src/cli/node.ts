@@ -1,7 +1,7 @@
 import { loadSettings } from "../config/load-settings.ts";
 import { sizeBytes as bytesOf } from "../config/settings.ts";
 import { describeContainers } from "../containers/describe.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { planSteps } from "../install/run-steps.ts";
 import { readMarker } from "../install/steps/marker.ts";
@@ -108,7 +108,7 @@ export async function doctor(options: CommonOptions & { readonly config?: string
         if (mend) out.print(`${" ".repeat(8)}→ ${mend.split("\n").join("\n          ")}`);
       }
     }
-    if (findings.some(({ state }) => state === "change" || state === "blocked")) process.exitCode = 4;
+    if (findings.some(({ state }) => state === "change" || state === "blocked")) process.exitCode = EXIT.pending;
   });
 }
 

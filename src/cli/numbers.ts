@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 
 /**
  * Reads a whole number from the command line.
@@ -9,6 +9,6 @@ export function wholeNumber(option: string, text: string, least = 1, most = Numb
   if (value >= least && value <= most) return value;
   throw new UserError(`${option} is ${JSON.stringify(text)}`, {
     hint: `${option} takes a whole number ${most === Number.MAX_SAFE_INTEGER ? `from ${least}` : `from ${least} to ${most}`}`,
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }

@@ -1,8 +1,7 @@
 import { Command, CommanderError, Option } from "commander";
 import { NETWORKS } from "../config/names.ts";
+import { EXIT } from "../host/errors.ts";
 import { VERSION } from "../version.ts";
-
-const USAGE_ERROR = 2;
 
 /**
  * Reads the command line and runs what it asks for. The modules of a command
@@ -25,7 +24,7 @@ export async function runProgram(args: readonly string[]): Promise<void> {
     await program.parseAsync([...args], { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? 0 : USAGE_ERROR;
+    process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? 0 : EXIT.usage;
   }
 }
 

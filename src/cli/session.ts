@@ -2,7 +2,8 @@ import { userInfo } from "node:os";
 import type { AuditLog } from "../audit/audit-log.ts";
 import type { Actor, Recorded } from "../audit/record.ts";
 import type { AuditEntry, JsonObject } from "../audit/rows.ts";
-import { UserError } from "../host/errors.ts";
+import { shellText } from "../host/command-failed.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
 import { AUDIT_DATABASE } from "../pool/layout.ts";
@@ -35,7 +36,7 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     process.on(signal, () => {
       // a second one means it
-      if (interruption.signal.aborted) process.exit(130);
+      if (interruption.signal.aborted) process.exit(EXIT.interrupted);
       interruption.abort();
     });
   }
@@ -43,7 +44,7 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
     await command({ host: localHost(interruption.signal), out, json });
   } catch (error) {
     out.fail(error, json);
-    process.exitCode = error instanceof UserError ? error.exitCode : 1;
+    process.exitCode = error instanceof UserError ? error.exitCode : EXIT.failed;
   }
 }
 
@@ -51,9 +52,30 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
 export function requireRoot(): void {
   if (process.getuid?.() === 0) return;
   throw new UserError("This needs root", {
-    hint: `sudo ${["op-dbus", ...process.argv.slice(2)].join(" ")}`,
-    exitCode: 3,
+    hint: `sudo ${shellText([process.env["OPDBUS_COMMAND"] ?? "op-dbus", ...process.argv.slice(2)])}`,
+    exitCode: EXIT.unsupported,
   });
+}
+
+interface Confirmation {
+  readonly question: string;
+  /** `--yes`: no question is asked. */
+  readonly yes: boolean | undefined;
+  /** The command with `--yes`, for where there is no terminal. */
+  readonly withYes: string;
+}
+
+/** Asks a person whether to go on. @throws {UserError} when the answer is no, or there is nobody to ask */
+export async function confirm({ out }: Session, { question, yes, withYes }: Confirmation): Promise<void> {
+  if (yes) return;
+  if (!out.interactive) {
+    throw new UserError("There is no terminal to ask on, and --yes was not given; nothing was changed", {
+      hint: withYes,
+      exitCode: EXIT.usage,
+    });
+  }
+  const answer = await out.ask(`${question} [y/N] `);
+  if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was changed");
 }
 
 /** Who is at work, for the audit log. */

@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import { checkTemplateName, checkTemplateVersion } from "../config/names.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import { requirePool } from "../pool/find-pool.ts";
@@ -7,9 +7,7 @@ import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
 import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "./renderer.ts";
-import { type CommonOptions, recorded, recordedAnyway, requireRoot, runCommand } from "./session.ts";
-
-const VERIFICATION_FAILED = 5;
+import { type CommonOptions, confirm, recorded, recordedAnyway, requireRoot, runCommand } from "./session.ts";
 
 /** `op-dbus template build` */
 export async function build(name: string, options: CommonOptions & { readonly suite?: string }): Promise<void> {
@@ -36,7 +34,9 @@ function sourceDateEpoch(): { sourceDateEpoch?: number } {
   const text = process.env["SOURCE_DATE_EPOCH"];
   if (text === undefined || text === "") return {};
   if (!/^\d{1,11}$/.test(text)) {
-    throw new UserError(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, which is no number of seconds`, { exitCode: 2 });
+    throw new UserError(`SOURCE_DATE_EPOCH is ${JSON.stringify(text)}, which is no number of seconds`, {
+      exitCode: EXIT.usage,
+    });
   }
   return { sourceDateEpoch: Number(text) };
 }
@@ -107,7 +107,7 @@ export async function verify(name: string, options: CommonOptions & VersionOptio
       : "it is not sealed (read-only) any more";
     throw new UserError(`The template ${name} ${verdict.version} is not what was built: ${why}`, {
       hint: `op-dbus template build ${name}`,
-      exitCode: VERIFICATION_FAILED,
+      exitCode: EXIT.unverified,
     });
   });
 }
@@ -124,23 +124,14 @@ export async function remove(
     await requirePool(host);
     const version = checkedVersion(options);
     await requireVersion(host, name, version);
-    if (!options.yes) {
-      if (!out.interactive)
-        throw new UserError("There is no terminal to ask on, and --yes was not given", {
-          hint: `op-dbus template remove ${name} --yes`,
-          exitCode: 2,
-        });
-      const answer = await out.ask(
-        `Remove the template ${name}${options.templateVersion ? ` ${options.templateVersion}` : " with all its versions"}? Containers made from it stay. [y/N] `,
-      );
-      if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
-    }
-    const removed = await recordedAnyway(
-      session,
-      "template_remove",
-      name,
-      { version: options.templateVersion ?? "all" },
-      () => removeTemplate(host, name, options.templateVersion),
+    const which = `${name}${version === undefined ? " with all its versions" : ` ${version}`}`;
+    await confirm(session, {
+      question: `Remove the template ${which}? Containers made from it stay.`,
+      yes: options.yes,
+      withYes: `op-dbus template remove ${name}${version === undefined ? "" : ` --template-version ${version}`} --yes`,
+    });
+    const removed = await recordedAnyway(session, "template_remove", name, { version: version ?? "all" }, () =>
+      removeTemplate(host, name, version),
     );
     if (json) return out.json({ schema: 1, name, removed });
     out.print(`${name}: removed ${removed.join(", ")}`);

@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 
 /** The networks of the specification, and none at all. */
 export const NETWORKS = ["socket", "mesh", "none"] as const;
@@ -10,12 +10,15 @@ export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
 /** A container's name is its host name (RFC 1123 label), a folder, and an instance of lxc@.service. */
 const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
+/** One line of authorized_keys without options (sshd(8)). */
+export const PUBLIC_SSH_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
+
 /** @throws {UserError} with exit code 2 when the text cannot name a container */
 export function checkContainerName(text: string): string {
   if (CONTAINER_NAME.test(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a container name`, {
     hint: "a name has 1 to 63 of a-z, 0-9 and hyphens, and neither starts nor ends with a hyphen, like web-01",
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }
 
@@ -24,7 +27,7 @@ export function checkTemplateVersion(text: string): string {
   if (/^\d{8}T\d{6}Z(\.\d+)?$/.test(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a version`, {
     hint: "a version is a time stamp like 20261123T190000Z; op-dbus template show NAME lists them",
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }
 
@@ -33,6 +36,6 @@ export function checkTemplateName(text: string): string {
   if (TEMPLATE_NAME.test(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a template name`, {
     hint: "a name has 1 to 40 of a-z, 0-9 and hyphens, and neither starts nor ends with a hyphen, like debian-base",
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }

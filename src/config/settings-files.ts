@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { SETTINGS } from "../pool/layout.ts";
 
@@ -20,7 +20,7 @@ const DROP_INS = join(SETTINGS, "conf.d");
 export async function readSettingsFiles(host: HostView, main?: string): Promise<SettingsFile[]> {
   const mainText = await host.readText(main ?? MAIN_FILE);
   if (mainText === undefined && main !== undefined) {
-    throw new UserError(`Unable to read settings from ${main}: there is no such file`, { exitCode: 2 });
+    throw new UserError(`Unable to read settings from ${main}: there is no such file`, { exitCode: EXIT.usage });
   }
   const files = mainText === undefined ? [] : [{ path: main ?? MAIN_FILE, text: mainText }];
   for (const name of (await host.list(DROP_INS)) ?? []) {

@@ -1,6 +1,6 @@
 import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 
 export type TomlTable = Record<string, unknown>;
 
@@ -13,7 +13,7 @@ export function parseToml(text: string, file: string): TomlTable {
     const reason = error.message.split("\n")[0]?.replace("Invalid TOML document: ", "");
     throw new UserError(`Unable to read ${file}: line ${error.line}, column ${error.column}: ${reason}`, {
       hint: `correct the line in ${file}`,
-      exitCode: 2,
+      exitCode: EXIT.usage,
       cause: error,
     });
   }
@@ -34,7 +34,7 @@ export function checkTable<S extends z.ZodType>(schema: S, table: TomlTable, tex
   );
   throw new UserError(`Unable to use ${file}:\n${found.map((line) => `  ${line}`).join("\n")}`, {
     hint: `correct ${file}; every key of the settings is explained in /etc/opdbus/opdbus.toml.sample`,
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }
 

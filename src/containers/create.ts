@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ContainerNetwork } from "../config/names.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../pool/layout.ts";
@@ -43,7 +43,7 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
   if (request.network === "mesh") {
     throw new UserError("Mesh networking is not there yet: this version knows no Netmaker", {
       hint: "--network socket or --network none",
-      exitCode: 3,
+      exitCode: EXIT.unsupported,
     });
   }
   const version = await requireVersion(host, request.template, request.templateVersion);
@@ -51,7 +51,7 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
   if (idRangeStart === undefined) {
     throw new UserError("root has no range of subordinate ids for containers", {
       hint: "opdbus-pve install",
-      exitCode: 3,
+      exitCode: EXIT.unsupported,
     });
   }
   const controllers = ((await host.readText("/sys/fs/cgroup/cgroup.controllers")) ?? "").trim().split(/\s+/);
@@ -59,7 +59,7 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
   if (missing.length > 0 && request.limits === "enforce") {
     throw new UserError(`This host cannot limit ${missing.join(", ")}: its cgroup2 has no such controller`, {
       hint: 'boot with cgroup2 for all controllers, or accept it: [container] limits = "best-effort" in /etc/opdbus/opdbus.toml',
-      exitCode: 3,
+      exitCode: EXIT.unsupported,
     });
   }
   await sweepAbandoned(host, CONTAINERS);

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import type { Socket } from "node:net";
 import { dirname } from "node:path";
-import { UserError } from "./errors.ts";
+import { EXIT, UserError } from "./errors.ts";
 
 /**
  * Takes a lock in the kernel's keeping: a child `flock FILE cat` holds it and
@@ -28,7 +28,7 @@ export async function holdLock(path: string, holder: string): Promise<() => Prom
     const other = outcome === 6 ? fs.readFileSync(path, "utf8").trim() || "another process" : `flock exit ${outcome}`;
     throw new UserError(`Another run is under way: ${other}`, {
       hint: `wait for it to end, then try again (the lock is ${path})`,
-      exitCode: 6,
+      exitCode: EXIT.busy,
     });
   }
   fs.writeFileSync(path, `${holder}\n`);

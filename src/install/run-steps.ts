@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
 import type { Finding, Step } from "./step.ts";
@@ -51,7 +51,7 @@ export function refuseBlocked(plan: readonly Planned[]): void {
   const reasons = blocked.map(({ step, reason }) => `  ${step.id}: ${reason}`).join("\n");
   throw new UserError(`Unable to install on this host; nothing was changed:\n${reasons}`, {
     hint: [...new Set(blocked.map(({ hint }) => hint))].join("\n"),
-    exitCode: 3,
+    exitCode: EXIT.unsupported,
   });
 }
 
@@ -92,5 +92,5 @@ export async function applySteps(
 }
 
 function stuck(step: Step, { reason, hint }: { reason: string; hint: string }): UserError {
-  return new UserError(`Unable to go on with step ${step.id}: ${reason}`, { hint, exitCode: 3 });
+  return new UserError(`Unable to go on with step ${step.id}: ${reason}`, { hint, exitCode: EXIT.unsupported });
 }

@@ -1,5 +1,5 @@
 import { dirname } from "node:path";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { CONTAINERS, HOST_STATE, POOL, POOL_IMAGE } from "./layout.ts";
 import { listMounts, mountAt, mountHolding } from "./mounts.ts";
@@ -221,7 +221,7 @@ export async function requirePool(host: HostView): Promise<void> {
   const known = (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
   throw new UserError(`There is no pool at ${POOL}${known ? ": it is not mounted" : ""}`, {
     hint: known ? `systemctl start '${POOL_MOUNT_UNIT}'` : "opdbus-pve install",
-    exitCode: 3,
+    exitCode: EXIT.unsupported,
   });
 }
 

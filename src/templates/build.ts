@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { HOST_STATE, TEMPLATES } from "../pool/layout.ts";
@@ -135,7 +135,7 @@ function chooseSuite(definition: Definition, wanted: string | undefined): string
   if (suite !== undefined && suites.includes(suite)) return suite;
   throw new UserError(`The template ${definition.name} cannot be built from ${JSON.stringify(wanted)}`, {
     hint: `its suites are ${suites.join(", ")}, see ${definition.file}`,
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }
 

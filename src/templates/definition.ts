@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { basename, join } from "node:path";
 import * as z from "zod";
 import { checkTable, parseToml } from "../config/toml.ts";
-import { TEMPLATE_NAME } from "../config/names.ts";
-import { UserError } from "../host/errors.ts";
+import { PUBLIC_SSH_KEY, TEMPLATE_NAME } from "../config/names.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { SETTINGS } from "../pool/layout.ts";
 import { TREE } from "../tree.ts";
@@ -16,12 +16,7 @@ const absolutePath = z
 const unit = z
   .string()
   .regex(/^[\w@.:-]+\.(service|socket|timer|target|mount|path)$/, "a unit name such as ssh.service");
-const sshKey = z
-  .string()
-  .regex(
-    /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/,
-    "a public SSH key on one line",
-  );
+const sshKey = z.string().regex(PUBLIC_SSH_KEY, "a public SSH key on one line");
 
 const definitionSchema = z.strictObject({
   description: z.string().regex(/^[^\n]{1,200}$/, "one line of at most 200 characters"),
@@ -113,6 +108,6 @@ export async function readDefinition(host: HostView, name: string): Promise<Defi
   const known = await listDefinitions(host);
   throw new UserError(`Unable to find a definition of the template ${name}`, {
     hint: `known: ${known.join(", ")}; your own go to ${FOLDERS[0]}/${name}.toml`,
-    exitCode: 2,
+    exitCode: EXIT.usage,
   });
 }

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { RUNTIME, TEMPLATES } from "../pool/layout.ts";
 
@@ -112,7 +112,7 @@ export async function requireVersion(host: HostView, name: string, version?: str
     `There is no template ${name}${version === undefined ? "" : ` in version ${version}`} on this host`,
     {
       hint: `op-dbus template build ${name}   # on this host: ${built.join(", ") || "none"}`,
-      exitCode: 3,
+      exitCode: EXIT.unsupported,
     },
   );
 }

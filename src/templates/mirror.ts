@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
@@ -23,7 +23,7 @@ export async function aptSources(
   if (base === undefined) {
     throw new UserError("Unable to find a Debian mirror: this host's apt has no lists of one", {
       hint: 'apt-get update   # or name one in /etc/opdbus/opdbus.toml: [templates] mirror = "https://deb.debian.org/debian"',
-      exitCode: 3,
+      exitCode: EXIT.unsupported,
     });
   }
   const updates = mirrorFor(/-updates$/);
