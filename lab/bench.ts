@@ -11,7 +11,7 @@ import { type LabNode, missingForLab } from "./node.ts";
 import { startInstalledNode } from "./program.ts";
 
 const IN_NODE = "/root/bench/lib";
-const INSTALLED = "/usr/lib/opdbus-pve";
+const INSTALLED = "/usr/lib/opdbus-pve/current";
 
 interface Report {
   readonly schema: 1;

@@ -52,8 +52,8 @@ export async function buildTree(): Promise<string> {
 // Debian's dash starts in under a millisecond. NODE_OPTIONS is for somebody else's Node.js.
 function launcher(command: string): string {
   return `#!/bin/sh
-tree=/usr/lib/opdbus-pve
-case $0 in /usr/lib/opdbus-pve/* | /usr/local/bin/* | /usr/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") ;; esac
+tree=/usr/lib/opdbus-pve/current
+case $0 in "$tree"/* | /usr/local/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") ;; esac
 unset NODE_OPTIONS NODE_PATH
 OPDBUS_COMMAND=${command} exec "$tree/bin/node" "$tree/lib/main.js" "$@"
 `;

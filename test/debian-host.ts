@@ -216,6 +216,7 @@ function setRunning(tree: Tree, name: string, running: boolean): void {
 const OTHERS: Record<string, Behaviour> = {
   "cp --archive": ({ argv, tree }) => copyTree(tree, ...(argv.slice(-2) as [string, string])),
   "ip -json": "[]",
+  "sync --file-system": "",
 };
 
 function copyTree(tree: Tree, from: string, to: string): void {

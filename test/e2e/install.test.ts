@@ -109,7 +109,7 @@ describe("opdbus-pve install on a fresh host", () => {
     await fresh();
     await install(...INSTALL);
     await sh(
-      `rm /usr/local/bin/op-dbus; chmod 777 ${POOL}/@containers; echo '# mine' >>${POOL}/@plugins/lxc/plugin.toml; rmdir ${POOL}/@plugins/ovs/cache; echo x >>/usr/lib/opdbus-pve/lib/main.js`,
+      `rm /usr/local/bin/op-dbus; chmod 777 ${POOL}/@containers; echo '# mine' >>${POOL}/@plugins/lxc/plugin.toml; rmdir ${POOL}/@plugins/ovs/cache; echo x >>/usr/lib/opdbus-pve/current/lib/main.js`,
     );
     const doctor = await node.run([`${TREE_IN_NODE}/op-dbus`, "doctor"]);
     expect(doctor.exitCode).toBe(4);

@@ -8,6 +8,7 @@ import type { Step } from "../../src/install/step.ts";
 import { POOL, SUBVOLUMES } from "../../src/pool/layout.ts";
 import type { PoolRequest } from "../../src/pool/find-pool.ts";
 import { debianHost } from "../debian-host.ts";
+import { diesAt } from "../dies-at.ts";
 
 const unrecorded: Recorder = (_operation, _target, _details, change) => change();
 const say = () => {};
@@ -99,26 +100,6 @@ describe.each(KINDS)("on %s", (_, fresh, pool) => {
   });
 });
 
-/** The host as a process sees it that is killed at one of its changes: from then on nothing is done. */
-function diesAt(host: MemoryHost, cut: number): Host {
-  const before = host.changes.length;
-  let dead = false;
-  return new Proxy(host, {
-    get(target, name: keyof MemoryHost) {
-      const value: unknown = target[name];
-      if (typeof value !== "function") return value;
-      return async (...args: unknown[]): Promise<unknown> => {
-        const changes = ["probe", "readText", "stat", "list", "readLink", "digest", "space"].every(
-          (look) => look !== name,
-        );
-        dead ||= changes && host.changes.length - before >= cut;
-        if (dead) throw new Error("killed");
-        return (value as (...rest: unknown[]) => Promise<unknown>)(...args);
-      };
-    },
-  });
-}
-
 function becomeAnotherProcess(host: MemoryHost): void {
   const path = `/proc/${process.pid}/stat`;
   host.tree.put(path, { text: host.tree.get(path)?.text?.replace(" 4242 ", " 5353 ") ?? "" });
@@ -158,7 +139,7 @@ test("what drifted is named and mended", async () => {
   host.tree.drop(`${POOL}/@plugins/ovs/flows.json`);
   host.tree.put(`${POOL}/sockets/api`, { mode: 0o770, gid: 987 });
   host.tree.drop("/usr/local/bin/op-dbus");
-  host.tree.put("/usr/lib/opdbus-pve/lib/main.mjs", { text: "altered" });
+  host.tree.put("/usr/lib/opdbus-pve/dev-1/lib/main.mjs", { text: "altered" });
   host.tree.put("/etc/systemd/system/opdbus.service", { text: "altered" });
   const plan = await planSteps(stepsFor({}), host);
   const changes = plan.flatMap(({ finding }) => (finding.state === "change" ? finding.changes : []));

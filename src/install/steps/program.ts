@@ -3,19 +3,13 @@ import type { Host, HostView } from "../../host/host.ts";
 import { SETTINGS } from "../../pool/layout.ts";
 import { POOL_MOUNT_UNIT } from "../../pool/find-pool.ts";
 import { TREE } from "../../tree.ts";
-import { changesNeeded, type Step } from "../step.ts";
+import { CURRENT, findTree, installTree, PROGRAM } from "../program-tree.ts";
+import { changesNeeded, type Finding, type Step } from "../step.ts";
 
-/** Where the program lives, whoever installed it. */
-const PROGRAM = "/usr/lib/opdbus-pve";
 const COMMANDS = ["opdbus-pve", "op-dbus"];
 const LINKS = "/usr/local/bin";
-
-/** What a built tree says of itself: every file, so that a half-copied or altered one shows. */
-interface TreeManifest {
-  readonly version: string;
-  /** Path below the tree to hex SHA-256. */
-  readonly files: Readonly<Record<string, string>>;
-}
+/** What V8 keeps of the program's modules once it has compiled them. */
+const COMPILE_CACHE = "/var/cache/opdbus-pve";
 
 const SYSTEM_UNITS = "/etc/systemd/system";
 const SERVICE = "opdbus.service";
@@ -32,14 +26,14 @@ ConditionPathIsDirectory=/var/lib/op-dbus/@state
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=${PROGRAM}/op-dbus query --save --quiet
+ExecStart=${CURRENT}/op-dbus query --save --quiet
 NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectHome=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
-ReadWritePaths=/var/lib/op-dbus -/var/cache/opdbus-pve
+ReadWritePaths=/var/lib/op-dbus -${COMPILE_CACHE}
 ProtectControlGroups=yes
 LockPersonality=yes
 RestrictAddressFamilies=AF_UNIX AF_NETLINK
@@ -71,31 +65,18 @@ export function programStep(): Step {
   };
 }
 
-async function check(host: HostView) {
-  const source = await readManifest(host, TREE);
-  if (source === undefined) {
-    return {
-      state: "blocked",
-      reason: `${TREE} is a checkout, not a built tree`,
-      hint: "npm run build && build/opdbus-pve/opdbus-pve install",
-    } as const;
-  }
+async function check(host: HostView): Promise<Finding> {
+  const tree = await findTree(host);
+  if (tree.state === "blocked") return tree;
   const changes: string[] = [];
-  if (TREE !== PROGRAM && !(await isSameTree(host, source))) {
-    changes.push(`Install version ${source.version} of the program to ${PROGRAM}`);
-  }
+  if (tree.state === "change") changes.push(`Install version ${tree.version} of the program to ${PROGRAM}`);
   for (const command of COMMANDS) {
     const path = join(LINKS, command);
     const found = await host.stat(path);
     if (found !== undefined && found.type !== "link") {
-      return {
-        state: "blocked",
-        reason: `${path} is somebody else's program`,
-        hint: `mv ${path} ${path}.before`,
-      } as const;
+      return { state: "blocked", reason: `${path} is somebody else's program`, hint: `mv ${path} ${path}.before` };
     }
-    if ((await host.readLink(join(LINKS, command))) !== join(PROGRAM, command))
-      changes.push(`Link ${join(LINKS, command)}`);
+    if ((await host.readLink(path)) !== join(CURRENT, command)) changes.push(`Link ${path}`);
   }
   for (const { path, text } of await wantedFiles(host)) {
     if ((await host.readText(path)) !== text) changes.push(`Write ${path}`);
@@ -111,42 +92,17 @@ async function wantedFiles(host: HostView) {
   return [...FILES, { path: `${SETTINGS}/opdbus.toml.sample`, text: sample }];
 }
 
-async function readManifest(host: HostView, tree: string): Promise<TreeManifest | undefined> {
-  const text = await host.readText(join(tree, "tree.json"));
-  return text === undefined ? undefined : (JSON.parse(text) as TreeManifest);
-}
-
-async function isSameTree(host: HostView, source: TreeManifest): Promise<boolean> {
-  for (const [path, digest] of Object.entries(source.files)) {
-    if ((await host.digest(join(PROGRAM, path))) !== digest) return false;
-  }
-  return (await host.readText(join(PROGRAM, "tree.json"))) === (await host.readText(join(TREE, "tree.json")));
-}
-
 async function apply(host: Host): Promise<void> {
-  const source = await readManifest(host, TREE);
-  if (TREE !== PROGRAM && source && !(await isSameTree(host, source))) await copyTree(host);
+  await installTree(host);
   for (const folder of [SETTINGS, `${SETTINGS}/conf.d`, `${SETTINGS}/templates.d`]) {
     if ((await host.stat(folder)) === undefined) await host.makeDirectory(folder, { mode: 0o755 });
   }
-  await host.makeDirectory("/var/cache/opdbus-pve", { mode: 0o755 });
-  for (const command of COMMANDS) await host.replaceLink(join(PROGRAM, command), join(LINKS, command));
+  await host.makeDirectory(COMPILE_CACHE, { mode: 0o755 });
+  for (const command of COMMANDS) await host.replaceLink(join(CURRENT, command), join(LINKS, command));
   await host.makeDirectory(`${SYSTEM_UNITS}/lxc@.service.d`, { mode: 0o755 });
   for (const { path, text } of await wantedFiles(host)) {
     if ((await host.readText(path)) !== text) await host.writeText(path, text);
   }
   await host.run(["systemctl", "daemon-reload"]);
   await host.run(["systemctl", "enable", "--quiet", "--now", SERVICE]);
-}
-
-// the old tree goes aside before the new one takes its name: never half of each under it
-async function copyTree(host: Host): Promise<void> {
-  const fresh = `${PROGRAM}.new`;
-  const old = `${PROGRAM}.old`;
-  await host.remove(fresh);
-  await host.run(["cp", "--archive", "--no-preserve=ownership", "--", TREE, fresh]);
-  await host.remove(old);
-  if ((await host.stat(PROGRAM)) !== undefined) await host.rename(PROGRAM, old);
-  await host.rename(fresh, PROGRAM);
-  await host.remove(old);
 }
