@@ -1,5 +1,15 @@
-import { accessSync, constants, statfsSync, statSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import {
+  accessSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { UserError } from "../host/errors.ts";
 import { schemaDifferences } from "./chain.ts";
@@ -7,10 +17,8 @@ import { connect, explaining, KEEP_AND_REPLACE } from "./database.ts";
 import { appendRows, type AuditEntry, type AuditFilter, type AuditRow, findUnfinished, selectRows } from "./rows.ts";
 import { type AuditVerdict, verifyChain } from "./verify-chain.ts";
 
-/** Every method throws `UserError` when the database is busy, damaged or out of reach, or the disk full. */
-export interface AuditLog {
-  /** Appends all or none, on the disk when it returns. Returns the ids in the order given. */
-  append(...entries: AuditEntry[]): number[];
+/** Every method throws `UserError` when the database is damaged or out of reach. */
+export interface AuditReader {
   /** Returns the rows that the filter asks for, newest last. */
   recent(filter: AuditFilter): AuditRow[];
   /** Checks the chain; see `verifyChain` for what that can and cannot detect. */
@@ -19,6 +27,14 @@ export interface AuditLog {
   unfinished(): AuditRow[];
   /** Closes the database; no other method may be called after it. */
   close(): void;
+}
+
+export interface AuditLog extends AuditReader {
+  /**
+   * Appends all or none, on the disk when it returns. Returns the ids in the
+   * order given. Throws `UserError` also when the database is busy or the disk full.
+   */
+  append(...entries: AuditEntry[]): number[];
 }
 
 export interface AuditLogOptions {
@@ -41,17 +57,60 @@ export interface AuditLogOptions {
 export function openAuditLog(path: string, options: AuditLogOptions = {}): AuditLog {
   const { now = Date.now, busyTimeoutMs = 10_000 } = options;
   checkFile(path);
+  requireWritable(path);
   requireSpace(path);
-  const db = explaining("open", path, () =>
-    // An absolute path: better-sqlite3 gives meaning to ":memory:" and "file:".
-    connect(resolve(path), busyTimeoutMs, (opened) => checkSchema(opened, path)),
-  );
+  const db = open(path, path, busyTimeoutMs);
   const append = db.transaction((entries: AuditEntry[]) => appendRows(db, entries, Math.floor(now() / 1000)));
   return {
+    ...readerOf(db, path),
     append(...entries) {
       requireSpace(path);
       return explaining("write to", path, () => append.immediate(entries));
     },
+  };
+}
+
+/**
+ * Opens the audit log for reading.
+ *
+ * Takes the path of the database file, and a folder on another file system
+ * (made where missing): SQLite reads a write-ahead log only where it can write
+ * beside it, so on a full disk or a read-only file system, where nobody appends
+ * either, a copy is made there and read. Throws `UserError` as `openAuditLog` does.
+ */
+export function readAuditLog(path: string, scratch: string): AuditReader {
+  checkFile(path);
+  if (canBeWritten(path) && hasSpace(path)) {
+    const db = open(path, path);
+    db.pragma("query_only = ON");
+    return readerOf(db, path);
+  }
+  return explaining("read", path, () => {
+    mkdirSync(scratch, { recursive: true });
+    const folder = mkdtempSync(join(scratch, ".audit-"));
+    try {
+      const copy = join(folder, "copy.db");
+      for (const suffix of ["", "-wal"]) {
+        if (existsSync(`${path}${suffix}`)) copyFileSync(`${path}${suffix}`, `${copy}${suffix}`);
+      }
+      return readerOf(open(copy, path), path);
+    } finally {
+      // what is open stays readable, and cannot be left behind
+      rmSync(folder, { recursive: true });
+    }
+  });
+}
+
+/** Opens the file at `at`; messages name `path`. */
+function open(at: string, path: string, busyTimeoutMs = 10_000): Database.Database {
+  return explaining("open", path, () =>
+    // An absolute path: better-sqlite3 gives meaning to ":memory:" and "file:".
+    connect(resolve(at), busyTimeoutMs, (opened) => checkSchema(opened, path)),
+  );
+}
+
+function readerOf(db: Database.Database, path: string): AuditReader {
+  return {
     recent: (filter) => explaining("read", path, () => selectRows(db, filter)),
     verify: () => explaining("verify", path, () => verifyChain(db)),
     unfinished: () => explaining("read", path, () => findUnfinished(db)),
@@ -72,7 +131,7 @@ export async function withAuditLog<T>(path: string, use: (log: AuditLog) => Prom
 /** Bytes; no SQLite database is smaller (https://sqlite.org/fileformat.html, 1.3.2). */
 const SMALLEST_PAGE = 512;
 
-/** Refuses what SQLite would open: what it cannot write, and a file of a byte or none, which it makes a database of. */
+/** Refuses what SQLite would open: a file of a byte or none, which it makes a database of. */
 function checkFile(path: string): void {
   const file = explaining("open", path, () => statSync(path, { throwIfNoEntry: false }));
   if (file === undefined) {
@@ -83,9 +142,28 @@ function checkFile(path: string): void {
     const hint = "Move it aside, then let `opdbus-pve install` make a new log.";
     throw refusal(path, `it is ${what}`, hint);
   }
+  if (file.size < SMALLEST_PAGE) {
+    throw refusal(path, file.size === 0 ? "it is empty" : "it is no database", KEEP_AND_REPLACE);
+  }
+}
+
+function checkAccess(path: string): void {
+  accessSync(path, constants.R_OK | constants.W_OK);
+  accessSync(dirname(path), constants.W_OK); // for the -wal and -shm files
+}
+
+function canBeWritten(path: string): boolean {
   try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    accessSync(dirname(path), constants.W_OK); // for the -wal and -shm files
+    checkAccess(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function requireWritable(path: string): void {
+  try {
+    checkAccess(path);
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EROFS") {
       const hint = "Mount it read-write. To look into a snapshot, copy the file to a writable directory.";
@@ -93,17 +171,18 @@ function checkFile(path: string): void {
     }
     throw refusal(path, "it may not be written", "Run the command as root.", error);
   }
-  if (file.size < SMALLEST_PAGE) {
-    throw refusal(path, file.size === 0 ? "it is empty" : "it is no database", KEEP_AND_REPLACE);
-  }
 }
 
 /** Bytes that must be free for SQLite's side files to be written. */
 export const AUDIT_SPACE = 8 * 2 ** 20;
 
-function requireSpace(path: string): void {
+function hasSpace(path: string): boolean {
   const { bavail, bsize } = explaining("open", path, () => statfsSync(dirname(path)));
-  if (bavail * bsize >= AUDIT_SPACE) return;
+  return bavail * bsize >= AUDIT_SPACE;
+}
+
+function requireSpace(path: string): void {
+  if (hasSpace(path)) return;
   throw new UserError(`Unable to write to the audit log ${path}: the disk is full`, {
     hint: "Free some space, then try again.",
   });

@@ -1,6 +1,6 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Json } from "../audit/rows.ts";
-import { type CommonOptions, requireRoot, runCommand, withAuditLog } from "./session.ts";
+import { type CommonOptions, readingAuditLog, requireRoot, runCommand } from "./session.ts";
 import { wholeNumber } from "./numbers.ts";
 
 interface LogOptions extends CommonOptions {
@@ -15,7 +15,7 @@ export async function log(options: LogOptions): Promise<void> {
     requireRoot();
     const { operation, target } = options;
     const limit = wholeNumber("--lines", options.lines);
-    const rows = await withAuditLog(async (audit) =>
+    const rows = await readingAuditLog((audit) =>
       audit.recent({
         limit,
         ...(operation === undefined ? {} : { operation }),
@@ -58,7 +58,7 @@ function fields(value: Json): Record<string, Json | undefined> {
 export async function verify(options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ out, json }) => {
     requireRoot();
-    const { verdict, unfinished } = await withAuditLog(async (audit) => ({
+    const { verdict, unfinished } = await readingAuditLog((audit) => ({
       verdict: audit.verify(),
       unfinished: audit.unfinished(),
     }));

@@ -15,6 +15,7 @@ import type { ContainerRecord } from "../containers/record.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { wholeNumber } from "./numbers.ts";
+import { describeError } from "./renderer.ts";
 import { type CommonOptions, recorded, recordedEach, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface CreateOptions extends CommonOptions {
@@ -43,22 +44,28 @@ export async function create(names: readonly string[], options: CreateOptions): 
     const prepared = await prepareCreate(host, request);
     for (const name of names) await refuseTaken(host, name);
     const details = { template: request.template, version: prepared.version, network: request.network };
-    const records = await recordedEach(
-      session,
-      names.map((name) => ({ operation: "container_create", target: name, metadata: details })),
-      async (index) => {
-        const started = performance.now();
-        const record = await createContainer(host, names[index] ?? "", prepared);
-        if (!json)
-          out.print(
-            `${record.name}: created from ${record.template} ${record.templateVersion} in ${Math.round(performance.now() - started)} ms`,
-          );
-        return record;
-      },
-    );
-    if (records.length > 0) sayLimits(session, request, prepared.limitsNotInForce);
-    for (const name of names) await finish(session, name, options);
-    if (json) out.json({ schema: 1, containers: records satisfies ContainerRecord[] });
+    const made: ContainerRecord[] = [];
+    try {
+      await recordedEach(
+        session,
+        names.map((name) => ({ operation: "container_create", target: name, metadata: details })),
+        async (index) => {
+          const started = performance.now();
+          const record = await createContainer(host, names[index] ?? "", prepared);
+          const tookMs = Math.round(performance.now() - started);
+          made.push(record);
+          if (!json)
+            out.print(`${record.name}: created from ${record.template} ${record.templateVersion} in ${tookMs} ms`);
+        },
+      );
+      sayLimits(session, request, prepared.limitsNotInForce);
+      for (const name of names) await finish(session, name, options);
+      if (json) out.json({ schema: 1, containers: made });
+    } catch (error) {
+      // what was made is there, whatever became of the rest
+      if (json) out.json({ schema: 1, containers: made, error: describeError(error) });
+      throw error;
+    }
   });
 }
 

@@ -11,9 +11,10 @@ import {
 } from "../containers/lifecycle.ts";
 import { containerFolder, readRecord } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, Interrupted, UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { wholeNumber } from "./numbers.ts";
+import { describeError } from "./renderer.ts";
 import {
   type CommonOptions,
   confirm,
@@ -69,7 +70,11 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
   });
 }
 
-/** Runs a change on each of several containers, on record, and says how it went. */
+/**
+ * Runs a change on each of several containers, on record, and says how it
+ * went. One that fails does not keep the others from their turn; the exit code
+ * is that of the first that did.
+ */
 async function forEach(
   session: Session,
   names: readonly string[],
@@ -81,11 +86,18 @@ async function forEach(
   requireRoot();
   for (const name of names) checkContainerName(name);
   await requirePool(host);
-  const results: { name: string; result: string }[] = [];
+  const results: ({ name: string; result: string } | { name: string; error: ReturnType<typeof describeError> })[] = [];
   for (const name of names) {
-    const result = await record(session, operation, name, {}, () => change(name));
-    results.push({ name, result });
-    if (!json) out.print(`${name}: ${result}`);
+    try {
+      const result = await record(session, operation, name, {}, () => change(name));
+      results.push({ name, result });
+      if (!json) out.print(`${name}: ${result}`);
+    } catch (error) {
+      results.push({ name, error: describeError(error) });
+      out.fail(error, false);
+      process.exitCode ??= error instanceof UserError ? error.exitCode : EXIT.failed;
+      if (error instanceof Interrupted || !(error instanceof UserError)) break;
+    }
   }
   if (json) out.json({ schema: 1, containers: results });
 }

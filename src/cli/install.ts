@@ -109,10 +109,11 @@ async function poolRequest(
     ...(device === undefined ? {} : { device }),
     ...(options.confirmFormat === undefined ? {} : { confirmFormat: options.confirmFormat }),
   };
-  if (!out.interactive || options.dryRun) return request;
   const pool = await findPool(host, request);
-  if (pool.state !== "blocked" || pool.confirm === undefined) return request;
-  const typed = await out.ask(`${pool.confirm} is empty and will be formatted. Type its name to confirm: `);
+  if (pool.state === "ready" && pool.unmet !== undefined) out.report({ kind: "warn", text: pool.unmet });
+  const canAsk = out.interactive && !options.dryRun;
+  if (!canAsk || pool.state !== "blocked" || pool.confirm === undefined) return request;
+  const typed = await out.ask(`${pool.reason}.\nType its name to go on: `);
   return { ...request, confirmFormat: typed };
 }
 

@@ -75,10 +75,9 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       this.print(jsonText(value));
     },
     fail(error, asJson) {
-      const known = error instanceof Error && "exitCode" in error ? (error as UserError) : undefined;
+      const known = error instanceof UserError ? error : undefined;
       // a result that was given already says more: there is one document on standard output
-      if (asJson && !gaveJson)
-        stdout.write(`${jsonText({ schema: 1, error: { message: messageOf(error), hint: known?.hint ?? null } })}\n`);
+      if (asJson && !gaveJson) stdout.write(`${jsonText({ schema: 1, error: describeError(error) })}\n`);
       if (known === undefined)
         return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
       say(paint(style, "31", `error: ${known.message}`));
@@ -105,8 +104,10 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
   };
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+/** An error as it stands in a JSON result. */
+export function describeError(error: unknown): { message: string; hint: string | null } {
+  const hint = error instanceof UserError ? error.hint : undefined;
+  return { message: error instanceof Error ? error.message : String(error), hint: hint ?? null };
 }
 
 function progressText({ task, fraction, detail }: Extract<ReportEvent, { kind: "progress" }>): string {

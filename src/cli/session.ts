@@ -1,12 +1,12 @@
 import { userInfo } from "node:os";
-import type { AuditLog } from "../audit/audit-log.ts";
+import type { AuditLog, AuditReader } from "../audit/audit-log.ts";
 import type { Actor, Recorded } from "../audit/record.ts";
 import type { AuditEntry, JsonObject } from "../audit/rows.ts";
 import { shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
-import { AUDIT_DATABASE } from "../pool/layout.ts";
+import { AUDIT_DATABASE, RUNTIME } from "../pool/layout.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
 
 /** Options that every command takes. */
@@ -90,9 +90,20 @@ export function currentActor(host: Host): Actor {
 }
 
 /** Opens this node's audit log for as long as `use` runs. */
-export async function withAuditLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
+async function withAuditLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
   const audit = await import("../audit/audit-log.ts");
   return audit.withAuditLog(AUDIT_DATABASE, use);
+}
+
+/** Opens this node's audit log for reading, as long as `use` runs; works on a full disk, too. */
+export async function readingAuditLog<T>(use: (log: AuditReader) => T): Promise<T> {
+  const { readAuditLog } = await import("../audit/audit-log.ts");
+  const log = readAuditLog(AUDIT_DATABASE, RUNTIME);
+  try {
+    return use(log);
+  } finally {
+    log.close();
+  }
 }
 
 /** Makes one change on record: its intent before, its outcome after. */

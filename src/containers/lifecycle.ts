@@ -28,7 +28,7 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
   await readRecord(host, name);
   if ((await runningContainers(host)).has(name)) return false;
   // makes the link where it is missing, and refuses a container of the same name that is not ours
-  if ((await host.readLink(join(LXC_PATH, name))) !== containerFolder(name)) await linkForLxc(host, name);
+  if (!(await linksToUs(host, name))) await linkForLxc(host, name);
   const since = new Date();
   await host.run(["systemctl", "start", unitOf(name)]);
   const started = await until(START_DEADLINE_MS, async () => {
@@ -147,20 +147,47 @@ export async function startsOnBoot(host: HostView, name: string): Promise<boolea
 export async function destroyContainer(host: Host, name: string, force: boolean): Promise<void> {
   await requirePool(host);
   await sweepAbandoned(host, CONTAINERS);
-  const link = join(LXC_PATH, name);
-  const ourLink = (await host.readLink(link)) === containerFolder(name);
-  if ((await host.stat(containerFolder(name))) === undefined && !ourLink) await readRecord(host, name);
-  if ((await runningContainers(host)).has(name)) {
-    if (!force) {
-      throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}, or destroy --force` });
-    }
-    await stopContainer(host, name, { force: true });
+  if (!(await linksToUs(host, name)) && (await host.stat(containerFolder(name))) === undefined) {
+    await readRecord(host, name);
   }
-  if (await startsOnBoot(host, name)) await setOnboot(host, name, false);
   const gone = join(CONTAINERS, await claimName(host, "gone", name));
+  for (let attempt = 0; attempt < DESTROY_ATTEMPTS; attempt++) {
+    await requireStopped(host, name, force);
+    const onboot = await startsOnBoot(host, name);
+    if (onboot) await setOnboot(host, name, false);
+    await takeAway(host, name, gone);
+    if (!(await runningContainers(host)).has(name)) return discard(host, gone);
+    // somebody started it meanwhile, and found all of it before it was taken away
+    await putBack(host, name, gone);
+    if (onboot) await setOnboot(host, name, true);
+  }
+  throw new UserError(`${name} is started again and again by somebody else`, {
+    hint: `systemctl status ${unitOf(name)}`,
+  });
+}
+
+const DESTROY_ATTEMPTS = 3;
+
+async function linksToUs(host: HostView, name: string): Promise<boolean> {
+  return (await host.readLink(join(LXC_PATH, name))) === containerFolder(name);
+}
+
+async function requireStopped(host: Host, name: string, force: boolean): Promise<void> {
+  if (!(await runningContainers(host)).has(name)) return;
+  if (!force) throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}, or destroy --force` });
+  await stopContainer(host, name, { force: true });
+}
+
+// First what LXC finds it by, then all of it: a start that comes later finds no configuration, one that had
+// read it finds no root file system, and one that had mounted that shows as running.
+async function takeAway(host: Host, name: string, gone: string): Promise<void> {
+  if (await linksToUs(host, name)) await host.remove(join(LXC_PATH, name));
   if ((await host.stat(containerFolder(name))) !== undefined) await host.rename(containerFolder(name), gone);
-  if (ourLink) await host.remove(link);
-  await discard(host, gone);
+}
+
+async function putBack(host: Host, name: string, gone: string): Promise<void> {
+  if ((await host.stat(gone)) !== undefined) await host.rename(gone, containerFolder(name));
+  await linkForLxc(host, name);
 }
 
 async function unitLog(host: HostView, name: string, since: Date): Promise<string> {

@@ -19,7 +19,12 @@ export interface PoolRequest {
 }
 
 export type PoolFinding =
-  | { readonly state: "ready"; readonly kind: "subvolume" | "loop" | "device" }
+  | {
+      readonly state: "ready";
+      readonly kind: "subvolume" | "loop" | "device";
+      /** What was asked for and is not so: a request is for a new pool. */
+      readonly unmet?: string;
+    }
   | { readonly state: "make"; readonly changes: readonly string[]; readonly make: PoolRecipe }
   | {
       readonly state: "blocked";
@@ -48,14 +53,14 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
     };
   }
   const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
-  if (mounted) return { state: "ready", kind: unit?.includes(`What=${POOL_IMAGE}\n`) ? "loop" : "device" };
+  if (mounted) return describeReady(host, unit?.includes(`What=${POOL_IMAGE}\n`) ? "loop" : "device", request);
   if (unit !== undefined) return findUnmounted(host, unit);
   const inside = await host.list(POOL);
   const there = await host.stat(POOL);
   if (there !== undefined && there.type !== "directory") {
     return { state: "blocked", reason: `${POOL} exists and is no folder`, hint: `mv ${POOL} ${POOL}.before` };
   }
-  if (inside !== undefined && isSubvolume(there)) return { state: "ready", kind: "subvolume" };
+  if (inside !== undefined && isSubvolume(there)) return describeReady(host, "subvolume", request);
   if (inside !== undefined && inside.length > 0) {
     return {
       state: "blocked",
@@ -73,6 +78,25 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
     state: "blocked",
     reason: `${POOL} would lie on ${holder?.type ?? "an unknown file system"}, and the pool must be BTRFS`,
     hint: "opdbus-pve install --pool-size 20G        # a pool in a file\nopdbus-pve install --pool-device /dev/sdX # a pool on an empty disk",
+  };
+}
+
+const WHERE = { subvolume: "on the host's own BTRFS", loop: `in ${POOL_IMAGE}`, device: "on a device" };
+
+async function describeReady(
+  host: HostView,
+  kind: keyof typeof WHERE,
+  { sizeBytes, device }: PoolRequest,
+): Promise<PoolFinding> {
+  const image = kind === "loop" ? await host.stat(POOL_IMAGE) : undefined;
+  const asked = sizeBytes !== undefined ? `a file of ${inMiB(sizeBytes)}` : device;
+  const met = sizeBytes !== undefined ? image?.size === sizeBytes : device === undefined || kind === "device";
+  if (met) return { state: "ready", kind };
+  const is = `${WHERE[kind]}${image === undefined ? "" : ` and has ${inMiB(image.size)}`}`;
+  return {
+    state: "ready",
+    kind,
+    unmet: `the pool is there already, ${is}; ${asked} is for a new pool and was ignored`,
   };
 }
 

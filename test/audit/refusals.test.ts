@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
@@ -159,6 +159,20 @@ describe.skipIf(!canMount)("on a mounted file system", () => {
       `UserError: Unable to open the audit log ${path}: it is on a read-only file system`,
     ]);
     expect(inNamespace("true", "open", path)).toEqual(["opened"]);
+  });
+
+  test.for([
+    ["read-only", (path: string) => `mount --bind ${path} ${path}; mount -o remount,bind,ro ${path}`],
+    ["full", (path: string) => `cp -a ${path} /mnt/; mount -t tmpfs -o size=1m none ${path}; cp -a /mnt/*/* ${path}`],
+  ] as const)("that is %s, the log is read, with what a killed writer left beside it", ([, mount]) => {
+    const directory = tempDirectory();
+    const path = join(directory, "blockchain.db");
+    const killed = spawnSync(process.execPath, [join(import.meta.dirname, "worker.ts"), "die", path]);
+    expect(killed.signal).toBe("SIGKILL");
+    expect(statSync(`${path}-wal`).size).toBeGreaterThan(0);
+    const lines = inNamespace(`mount -t tmpfs none /mnt; ${mount(directory)}`, "read", path);
+    expect(JSON.parse(lines[0] ?? "")).toMatchObject({ verdict: { ok: true, rows: 2 }, last: "last" });
+    expect(lines[1]).toBe("0");
   });
 
   test("that is full, appending is refused and the chain stays whole", () => {

@@ -1,6 +1,6 @@
 // Run as a process of its own: node worker.ts <job> <path> [<count>]. Announces each result at once.
-import { writeSync } from "node:fs";
-import { openAuditLog } from "../../src/audit/audit-log.ts";
+import { readdirSync, rmSync, writeSync } from "node:fs";
+import { openAuditLog, readAuditLog } from "../../src/audit/audit-log.ts";
 import { createAuditLog } from "../../src/audit/create-audit-log.ts";
 
 const [job, path = "", count = "0"] = process.argv.slice(2);
@@ -43,9 +43,25 @@ function open(): void {
   }
 }
 
+/** Reads by way of a folder in /dev/shm, which is written to also where `path` cannot be. */
+function read(): void {
+  const log = readAuditLog(path, `/dev/shm/opdbus-audit-${process.pid}`);
+  say(JSON.stringify({ verdict: log.verify(), last: log.recent({ limit: 1 })[0]?.target }));
+  log.close();
+  say(readdirSync(`/dev/shm/opdbus-audit-${process.pid}`).length);
+  rmSync(`/dev/shm/opdbus-audit-${process.pid}`, { recursive: true });
+}
+
+/** Leaves what it appended in the write-ahead log. */
+function die(): void {
+  createAuditLog(path);
+  openAuditLog(path).append({ operation: "append", target: "last", metadata: {} });
+  process.kill(process.pid, "SIGKILL");
+}
+
 function sayError(error: unknown): void {
   say(error instanceof Error ? `${error.name}: ${error.message}` : String(error));
 }
 
-const jobs: Record<string, () => void> = { append, createMany, fill, open };
+const jobs: Record<string, () => void> = { append, createMany, die, fill, open, read };
 jobs[job ?? ""]?.();

@@ -1,6 +1,13 @@
 import { expect, test } from "vitest";
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
-import { destroyContainer, setOnboot, startContainer, stopContainer, unitOf } from "../../src/containers/lifecycle.ts";
+import {
+  destroyContainer,
+  setOnboot,
+  startContainer,
+  startsOnBoot,
+  stopContainer,
+  unitOf,
+} from "../../src/containers/lifecycle.ts";
 import { runningContainers } from "../../src/containers/running.ts";
 import { CONTAINERS } from "../../src/pool/layout.ts";
 import { installedHost } from "../installed-host.ts";
@@ -64,6 +71,41 @@ test("one that runs is destroyed only by force", async () => {
   expect(host.changes[0]).toBe("run lxc-stop --name web-01 --kill");
   expect(await runningContainers(host)).toEqual(new Set());
   expect(await host.list(CONTAINERS)).toEqual([]);
+});
+
+/** A host on which somebody starts the container while it is taken away, so many times. */
+async function hostWithRival(times: number) {
+  const host = await hostWith("web-01");
+  await setOnboot(host, "web-01", true);
+  let left = times;
+  host.script("systemctl disable", async ({ tree }) => {
+    tree.drop("/etc/systemd/system/multi-user.target.wants/lxc@web-01.service");
+    if (left-- > 0) await host.run(["systemctl", "start", "lxc@web-01.service"]);
+  });
+  return host;
+}
+
+test("one that is started while it is destroyed stays whole, unless force was given", async () => {
+  const host = await hostWithRival(1);
+  await expect(destroyContainer(host, "web-01", false)).rejects.toThrow("web-01 is running");
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+  expect(await host.readLink("/var/lib/lxc/web-01")).toBe(`${CONTAINERS}/web-01`);
+  expect(await startsOnBoot(host, "web-01")).toBe(true);
+  expect((await runningContainers(host)).has("web-01")).toBe(true);
+});
+
+test.each([1, 2])("by force it goes, also when it was started %i times meanwhile", async (times) => {
+  const host = await hostWithRival(times);
+  await destroyContainer(host, "web-01", true);
+  expect(await host.list(CONTAINERS)).toEqual([]);
+  expect(await host.list("/var/lib/lxc")).toEqual([]);
+  expect(await runningContainers(host)).toEqual(new Set());
+});
+
+test("one that is started without end is told, and left whole", async () => {
+  const host = await hostWithRival(99);
+  await expect(destroyContainer(host, "web-01", true)).rejects.toThrow("started again and again");
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
 });
 
 test.each([

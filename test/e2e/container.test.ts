@@ -197,6 +197,19 @@ describe("containers on an installed node", () => {
     await op("container", "destroy", "good", "bad-config", "bad-record", "--yes");
   });
 
+  test("one of several that fails does not keep the others from their turn, and all are in the JSON", async () => {
+    await op("container", "create", "left", "right", "--network", "none");
+    const started = await op("container", "start", "left", "missing", "right", "--json");
+    expect(started).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("There is no container missing") });
+    expect(JSON.parse(started.stdout).containers).toMatchObject([
+      { name: "left", result: "started" },
+      { name: "missing", error: { message: "There is no container missing", hint: "op-dbus container list" } },
+      { name: "right", result: "started" },
+    ]);
+    const destroyed = await op("container", "destroy", "left", "missing", "right", "--force", "--yes");
+    expect(destroyed).toMatchObject({ exitCode: 1, stdout: "left: destroyed\nright: destroyed\n" });
+  });
+
   test("what is half removed can be removed, and its name used again", async () => {
     await op("container", "create", "half", "--network", "none");
     await sh(`rm ${POOL}/@containers/half/container.json`);
@@ -209,6 +222,21 @@ describe("containers on an installed node", () => {
     await sh(`ln -s ${POOL}/@containers/half /var/lib/lxc/half`);
     expect(await op("container", "create", "half", "--network", "none")).toMatchObject({ exitCode: 0 });
     await op("container", "destroy", "half", "--yes");
+  });
+
+  test("destroyed while somebody starts it, a container is whole or gone, and never runs without its files", async () => {
+    for (let round = 0; round < 16; round++) {
+      const name = `race-${round}`;
+      await op("container", "create", name, "--network", "none");
+      const rival = node.run(["sh", "-c", `sleep ${(round * 0.02).toFixed(2)}; systemctl start lxc@${name}`]);
+      const destroyed = await op("container", "destroy", name, "--yes", ...(round % 2 === 0 ? [] : ["--force"]));
+      await rival;
+      const there = await sh(`ls -d ${POOL}/@containers/${name} /var/lib/lxc/${name} 2>/dev/null; lxc-ls --running`);
+      if (destroyed.exitCode === 0) expect(there, `round ${round}`).toBe("");
+      else expect(there).toContain(`/var/lib/lxc/${name}\n${POOL}/@containers/${name}\n${name}`);
+      await sh(`systemctl reset-failed; op-dbus container destroy ${name} --force --yes`);
+    }
+    expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
   test("subvolumes that a guest made go with it", async () => {
@@ -228,7 +256,8 @@ describe("containers on an installed node", () => {
     const results = [];
     for (let count = 0; count < 3; count++)
       results.push(await op("container", "create", `full-${count}`, "--network", "none"));
-    // what makes room must be possible, and is on record later
+    // the record can be read, and what makes room must be possible, and is on record later
+    expect((await op("audit", "verify")).exitCode).toBe(0);
     expect(await op("container", "destroy", "before-full", "--yes")).toMatchObject({ exitCode: 0 });
     await sh(`rm -f ${POOL}/fill ${POOL}/fill2; sync -f ${POOL}`);
     for (const { exitCode, stderr } of results) {
@@ -255,6 +284,7 @@ describe("containers on an installed node", () => {
     await sh(`cp -a /root/kept.db ${database}`);
     await sh(`mount -o remount,ro ${POOL}`);
     const readOnly = await op("container", "create", "unseen", "--network", "none");
+    expect((await op("audit", "verify")).exitCode).toBe(0);
     await sh(`mount -o remount,rw ${POOL}`);
     expect(readOnly).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("read-only") });
     expect(await traces()).toBe(before);

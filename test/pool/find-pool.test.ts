@@ -8,6 +8,7 @@ const GIB = 2 ** 30;
 const UNIT_FILE = `/etc/systemd/system/${POOL_MOUNT_UNIT}`;
 const DEVICE = "/dev/sdb";
 const say = () => {};
+const FILE = { type: "file", mode: 0o600, uid: 0, gid: 0, inode: 1, device: 1, modifiedMs: 0 } as const;
 
 function mountedPool(type: string, source: string) {
   const host = debianHost({ root: "ext4", files: { [`${POOL}/`]: "" } });
@@ -24,6 +25,20 @@ test.each([
   const host = mountedPool("btrfs", "/dev/loop7");
   if (unit !== undefined) host.tree.put(UNIT_FILE, { text: unit });
   expect(await findPool(host, {})).toEqual({ state: "ready", kind });
+});
+
+test.each([
+  [{ sizeBytes: 2 * GIB }, undefined],
+  [{ sizeBytes: 3 * GIB }, /in \/var\/lib\/opdbus-pve\/pool.img and has 2 GiB; a file of 3 GiB .*ignored/],
+  [{ device: DEVICE }, /has 2 GiB; \/dev\/sdb .*ignored/],
+])("a pool that is there already is not changed by %j, and that is told", async (request, unmet) => {
+  const host = mountedPool("btrfs", "/dev/loop7");
+  host.tree.put(UNIT_FILE, { text: `What=${POOL_IMAGE}\n` });
+  const stat = (path: string) => (path === POOL_IMAGE ? Promise.resolve({ ...FILE, size: 2 * GIB }) : host.stat(path));
+  const found = await findPool({ ...host, stat }, request);
+  expect(found).toMatchObject({ state: "ready", kind: "loop" });
+  if (unmet) expect(found).toHaveProperty("unmet", expect.stringMatching(unmet));
+  else expect(found).not.toHaveProperty("unmet");
 });
 
 test("a mount of something else is in the way", async () => {
