@@ -1,6 +1,8 @@
 import { buildTree } from "./build.ts";
-import { missingForLab, startNode, type LabNode } from "./node.ts";
+import { isKept, type LabNode, missingForLab, startNode, stopNode } from "./node.ts";
 import { bringProgram, TREE_IN_NODE } from "./program.ts";
+
+const NAME = "demo";
 
 /** What an admin types on a fresh host, and why. */
 const STORY: readonly (readonly [why: string, ...argv: string[]])[] = [
@@ -39,18 +41,23 @@ async function demo(keep: boolean): Promise<void> {
     process.exitCode = 3;
     return;
   }
+  if (await isKept(NAME)) {
+    say("The node of an earlier demo is still there. Remove it with: npm run demo -- --remove");
+    process.exitCode = 1;
+    return;
+  }
   const started = performance.now();
   say("Making a disposable Debian 13 node: its own systemd, disk and network, on this machine's kernel.");
   say("(The first time, its image is built from Debian's packages; that takes half a minute.)");
-  const node = await startNode({ name: "demo", keep });
+  const node = await startNode({ name: NAME, keep });
   try {
     await bringProgram(node, await buildTree());
     for (const [why, ...argv] of STORY) await tell(node, why, argv);
   } finally {
-    if (keep) {
+    if (keep && !interrupted) {
       say(`\nThe node stays. Enter it with:\n  ${node.enter}\nRemove it with: npm run demo -- --remove`);
     } else {
-      await node.stop();
+      await takeDown();
       say("\nThe node is gone, with all its containers.");
     }
   }
@@ -58,6 +65,7 @@ async function demo(keep: boolean): Promise<void> {
 }
 
 async function tell(node: LabNode, why: string, argv: readonly string[]): Promise<void> {
+  if (interrupted) throw new Error("interrupted");
   if (why !== "") say(`\n# ${why}`);
   say(`$ ${argv.join(" ").replace(`${TREE_IN_NODE}/`, "./")}`);
   const exitCode = await node.show(argv);
@@ -68,11 +76,34 @@ function say(text: string): void {
   process.stdout.write(`${text}\n`);
 }
 
-if (import.meta.main) {
-  if (process.argv.includes("--remove")) {
-    const { stopNode } = await import("./node.ts");
-    await stopNode("demo");
-  } else {
-    await demo(process.argv.includes("--keep"));
+let interrupted = false;
+let down: Promise<void> | undefined;
+
+function takeDown(): Promise<void> {
+  return (down ??= stopNode(NAME).finally(() => (down = undefined)));
+}
+
+/** What was begun is taken down again. (npm passes a Ctrl-C on that reaches us from the terminal, too.) */
+function takeDownWhenInterrupted(): void {
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => {
+      interrupted = true;
+      process.exitCode = 130;
+      // whatever runs in it ends with it
+      void takeDown();
+    });
   }
+}
+
+const [option, ...surplus] = process.argv.slice(2);
+if (surplus.length > 0 || ![undefined, "--keep", "--remove"].includes(option)) {
+  say("usage: npm run demo [-- --keep | --remove]");
+  process.exitCode = 2;
+} else if (option === "--remove") {
+  await stopNode(NAME);
+} else {
+  takeDownWhenInterrupted();
+  await demo(option === "--keep").catch((error: unknown) => {
+    if (!interrupted) throw error;
+  });
 }

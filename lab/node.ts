@@ -9,6 +9,7 @@ import { labCache } from "./paths.ts";
 import { bootId, findProcess } from "./processes.ts";
 import {
   createRecord,
+  findInit,
   findRecord,
   isOwned,
   nodeDirectory,
@@ -133,6 +134,12 @@ export async function startNode({
 export async function stopNode(name: string): Promise<void> {
   const record = await findRecord(name);
   if (record !== undefined) await removeNode(record);
+}
+
+/** Whether a node of this name was kept by an earlier process, and still runs. */
+export async function isKept(name: string): Promise<boolean> {
+  const record = await findRecord(name);
+  return record?.keep === true && record.bootId === bootId() && (await findInit(name)) !== undefined;
 }
 
 function newRecord(name: string, keep: boolean): NodeRecord {

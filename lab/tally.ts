@@ -48,13 +48,20 @@ export async function runTests(wanted: readonly Project[], filters: readonly str
     ...filters,
   ]);
   const tally = await readReport(report, exitCode);
-  if (missing.length === 0) return tally;
+  if (missing.length === 0) return refuseNothing(tally, filters);
 
   announce("vitest: e2e is skipped, because no node can run here");
   for (const sentence of missing) print(sentence);
   const skipped = await listTests("e2e", filters);
   print(`${skipped.length} tests in ${new Set(skipped.map(({ file }) => file)).size} files are skipped.`);
-  return addTallies(tally, { passed: 0, failed: 0, skipped: skipped.length });
+  return refuseNothing(addTallies(tally, { passed: 0, failed: 0, skipped: skipped.length }), filters);
+}
+
+/** A filter that matches nothing is a mistake, and not a success. */
+function refuseNothing(tally: Tally, filters: readonly string[]): Tally {
+  if (tally.passed + tally.failed + tally.skipped > 0) return tally;
+  print(`No test file matches ${filters.join(" or ")}.`);
+  return { ...tally, failed: 1 };
 }
 
 /** Prints the tally as a last line that stands alone, and makes failures this process's exit code. */

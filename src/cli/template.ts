@@ -1,5 +1,6 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import { checkTemplateName, checkTemplateVersion } from "../config/names.ts";
+import { mirrorsIn } from "../config/settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { buildTemplate } from "../templates/build.ts";
@@ -17,8 +18,8 @@ export async function build(name: string, options: CommonOptions & { readonly su
     await requirePool(host);
     const settings = await loadSettings(host);
     const definition = await readDefinition(host, checkTemplateName(name));
-    const { mirror, keep } = settings.templates;
-    const request = { ...options, mirror, keep, ...sourceDateEpoch() };
+    const { keep } = settings.templates;
+    const request = { ...options, ...mirrorsIn(settings), keep, ...sourceDateEpoch() };
     const manifest = await recorded(session, "template_build", name, { definition: definition.digest }, () =>
       buildTemplate(host, definition, request, out.report),
     );

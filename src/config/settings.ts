@@ -9,6 +9,8 @@ const size = z
   .regex(/^[1-9][0-9]*[MGT]$/, "a size such as 512M, 20G or 1T")
   .describe("a number followed by M, G or T (powers of 1024)");
 
+const mirror = z.string().regex(/^(auto|https?:\/\/[\w.:-]+(\/[\w./~-]*)?)$/, '"auto" or an http(s) address');
+
 /** Everything an admin can set in /etc/opdbus/opdbus.toml and its drop-ins. */
 export const settingsSchema = z.strictObject({
   pool: z
@@ -24,10 +26,8 @@ export const settingsSchema = z.strictObject({
   templates: z
     .strictObject({
       install: z.array(templateName).default(["debian-base"]),
-      mirror: z
-        .string()
-        .regex(/^(auto|https?:\/\/[\w.:-]+(\/[\w./~-]*)?)$/, '"auto" or an http(s) address')
-        .default("auto"),
+      mirror: mirror.default("auto"),
+      security_mirror: mirror.default("auto"),
       keep: z.int().min(1).max(100).default(2),
     })
     .prefault({}),
@@ -48,6 +48,11 @@ export const settingsSchema = z.strictObject({
 });
 
 export type Settings = z.output<typeof settingsSchema>;
+
+/** Where templates' packages come from. */
+export function mirrorsIn({ templates }: Settings): { mirror: string; securityMirror: string } {
+  return { mirror: templates.mirror, securityMirror: templates.security_mirror };
+}
 
 /** Bytes of a size such as `20G`. */
 export function sizeBytes(text: string): number {

@@ -1,4 +1,4 @@
-import type { Settings } from "../config/settings.ts";
+import { mirrorsIn, type Settings } from "../config/settings.ts";
 import type { PoolRequest } from "../pool/find-pool.ts";
 import type { Step } from "./step.ts";
 import { auditStep } from "./steps/audit.ts";
@@ -19,7 +19,7 @@ export function installSteps(settings: Settings, pool: PoolRequest): readonly St
     subvolumesStep(pool),
     laterStep("openvswitch", "Set up Open vSwitch networking", ["the bridge ovsbr0, its flows, addresses and uplink"]),
     laterStep("netmaker", "Install Netmaker", ["netclient and the enrolment of containers"]),
-    templatesStep(settings.templates.install, settings.templates.mirror),
+    templatesStep(settings.templates.install, mirrorsIn(settings)),
     laterStep("proxmox", "Configure Proxmox VE", ["publishing templates, hooks and defaults on Proxmox VE"]),
     auditStep(),
     socketsStep(),

@@ -18,14 +18,12 @@ import {
   type TemplateVersion,
   versionFolder,
 } from "./manifest.ts";
-import { aptSources } from "./mirror.ts";
+import { aptSources, type Mirrors } from "./mirror.ts";
 import { pruneVersions } from "./versions.ts";
 
-export interface BuildOptions {
+export interface BuildOptions extends Mirrors {
   /** One of the definition's suites; the first unless given. */
   readonly suite?: string;
-  /** Address of a mirror, or `auto` for that of this host's apt. */
-  readonly mirror: string;
   /** Clamps every time stamp in the template (reproducible-builds.org); now unless given. */
   readonly sourceDateEpoch?: number;
   /** How many versions may stay, the new one among them; all unless given. */
@@ -50,7 +48,11 @@ export async function buildTemplate(
 ): Promise<Manifest> {
   await requirePool(host);
   const suite = chooseSuite(definition, options.suite);
-  const sources = await aptSources(host, options.mirror, suite, definition.source.components);
+  const { lines: sources, lacksSecurity } = await aptSources(host, options, suite, definition.source);
+  if (lacksSecurity) {
+    const text = `${definition.name} is built without security updates: this host's apt has none; [templates] security_mirror names an archive`;
+    report({ kind: "warn", text });
+  }
   await requireSpace(host, definition.name);
   const release = await lockTemplate(host, definition.name, "build");
   try {

@@ -26,6 +26,7 @@ const definitionSchema = z.strictObject({
     suites: z.array(z.string().regex(word, "a suite such as trixie")).min(1),
     variant: z.enum(["minbase", "apt", "required", "important", "standard"]).default("minbase"),
     components: z.array(z.string().regex(word, "a component such as main")).min(1).default(["main"]),
+    pockets: z.array(z.enum(["updates", "security"])).default(["updates", "security"]),
   }),
   packages: z.array(z.string().regex(word, "a package name")).default([]),
   timezone: z

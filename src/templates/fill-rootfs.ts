@@ -137,7 +137,7 @@ export function explainFailure(error: unknown, definition: Definition, sources: 
     return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
   }
   if (said.some((line) => /Failed to fetch|Could not (connect|resolve)|E: .*apt-get .*update/.test(line))) {
-    return new UserError(`${message}\n  the mirror was: ${sources[0]}`, {
+    return new UserError(`${message}\n  the mirrors were: ${sources.join("\n                    ")}`, {
       hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
       cause: error,
     });

@@ -3,37 +3,52 @@ import type { HostView } from "../host/host.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/** Where packages come from: addresses, or `auto` for what this host's own apt uses. */
+export interface Mirrors {
+  readonly mirror: string;
+  /** Security updates have an archive of their own. */
+  readonly securityMirror: string;
+}
+
+/** What of a suite is kept apart from it: everything but sid has both (Debian reference, 2.1.4). */
+export type Pocket = "updates" | "security";
+
 /**
  * The lines of sources.list that a template is built from and keeps.
- * @param mirror an address, or `auto`: what this host's own apt uses
  * @throws {UserError} when apt has no Debian mirror to take over
  */
 export async function aptSources(
   host: HostView,
-  mirror: string,
+  { mirror, securityMirror }: Mirrors,
   suite: string,
-  components: readonly string[],
-): Promise<string[]> {
+  { components, pockets }: { readonly components: readonly string[]; readonly pockets: readonly Pocket[] },
+): Promise<{ readonly lines: string[]; readonly lacksSecurity: boolean }> {
   const signed = (await host.stat(KEYRING)) === undefined ? "" : `[signed-by=${KEYRING}] `;
   const line = (uri: string, name: string) => `deb ${signed}${uri.replace(/\/+$/, "")} ${name} ${components.join(" ")}`;
-  if (mirror !== "auto") return [line(mirror, suite)];
-  const targets = await listTargets(host);
-  const mirrorFor = (release: RegExp) => targets.find((target) => release.test(target.release))?.uri;
-  const base = mirrorFor(/^[a-z]+$/);
+  const wanted = ROLLING.has(suite) ? [] : pockets;
+  const asksApt = mirror === "auto" || (securityMirror === "auto" && wanted.includes("security"));
+  const targets = asksApt ? await listTargets(host) : [];
+  const aptHas = (release: RegExp) => targets.find((target) => release.test(target.release))?.uri;
+
+  const base = mirror === "auto" ? aptHas(/^[a-z]+$/) : mirror;
   if (base === undefined) {
     throw new UserError("Unable to find a Debian mirror: this host's apt has no lists of one", {
       hint: 'apt-get update   # or name one in /etc/opdbus/opdbus.toml: [templates] mirror = "https://deb.debian.org/debian"',
       exitCode: EXIT.unsupported,
     });
   }
-  const updates = mirrorFor(/-updates$/);
-  const security = mirrorFor(/-security$/);
-  return [
+  // a mirror of the archive has both; apt may have been told to do without
+  const updates = mirror === "auto" ? aptHas(/-updates$/) : mirror;
+  const security = securityMirror === "auto" ? aptHas(/-security$/) : securityMirror;
+  const lines = [
     line(base, suite),
-    ...(updates === undefined ? [] : [line(updates, `${suite}-updates`)]),
-    ...(security === undefined ? [] : [line(security, `${suite}-security`)]),
+    ...(wanted.includes("updates") && updates !== undefined ? [line(updates, `${suite}-updates`)] : []),
+    ...(wanted.includes("security") && security !== undefined ? [line(security, `${suite}-security`)] : []),
   ];
+  return { lines, lacksSecurity: wanted.includes("security") && security === undefined };
 }
+
+const ROLLING = new Set(["sid", "unstable"]);
 
 interface AptTarget {
   readonly uri: string;

@@ -169,7 +169,7 @@ describe("templates on an installed node", () => {
     await sh(`printf '[templates]\\nmirror = "http://127.0.0.1:9/debian"\\n' >/etc/opdbus/conf.d/mirror.toml`);
     expect(await op("template", "build", "debian-base")).toMatchObject({
       exitCode: 1,
-      stderr: expect.stringMatching(/the mirror was: .*127\.0\.0\.1:9[\s\S]*mirror = /),
+      stderr: expect.stringMatching(/the mirrors were: .*127\.0\.0\.1:9[\s\S]*mirror = /),
     });
     await sh("rm /etc/opdbus/conf.d/mirror.toml");
     expect(await sh(`ls -A ${TEMPLATES}/broken/versions ${TEMPLATES}/missing/versions 2>/dev/null`)).not.toMatch(

@@ -27,8 +27,11 @@ function emptyHost(options: Parameters<typeof installedHost>[0] = {}): MemoryHos
 
 async function build(host: MemoryHost, options: Partial<BuildOptions> = {}, events: ReportEvent[] = []) {
   const definition = await readDefinition(host, "debian-base");
-  return buildTemplate(host, definition, { mirror: "auto", sourceDateEpoch: EPOCH, ...options }, (event) =>
-    events.push(event),
+  return buildTemplate(
+    host,
+    definition,
+    { mirror: "auto", securityMirror: "auto", sourceDateEpoch: EPOCH, ...options },
+    (event) => events.push(event),
   );
 }
 
@@ -148,7 +151,7 @@ test.each([
       exitCode: 25,
       stderr: "E: Failed to fetch http://deb.debian.org/x  Could not connect\nE: apt-get update failed\n",
     },
-    /Failed to fetch[^]*the mirror was: deb /,
+    /Failed to fetch[^]*the mirrors were: deb /,
   ],
   ["btrfs property set", 1, /btrfs property set/],
   ["du --summarize", 1, /du --summarize/],

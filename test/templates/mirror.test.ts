@@ -1,52 +1,86 @@
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { aptSources } from "../../src/templates/mirror.ts";
+import { aptSources, type Pocket } from "../../src/templates/mirror.ts";
 import { readFixture } from "../fixture.ts";
 
 const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+const AUTO = { mirror: "auto", securityMirror: "auto" };
+const SOURCE: { components: string[]; pockets: Pocket[] } = { components: ["main"], pockets: ["updates", "security"] };
 
 function hostWith(indexTargets: string, files: Record<string, string> = {}) {
   return memoryHost({ files, commands: { "apt-get indextargets": indexTargets } });
 }
 
+const debian12 = () => hostWith(readFixture("apt/indextargets-debian-12.txt"));
+
 test.each(["trixie", "bookworm"])(
   "takes the mirrors of a Debian 12 host for %s, without slashes at their ends",
   async (suite) => {
-    const host = hostWith(readFixture("apt/indextargets-debian-12.txt"));
-    expect(await aptSources(host, "auto", suite, ["main", "contrib"])).toEqual([
-      `deb http://deb.debian.org/debian ${suite} main contrib`,
-      `deb http://deb.debian.org/debian ${suite}-updates main contrib`,
-      `deb http://deb.debian.org/debian-security ${suite}-security main contrib`,
-    ]);
+    const source = { ...SOURCE, components: ["main", "contrib"] };
+    expect(await aptSources(debian12(), AUTO, suite, source)).toEqual({
+      lines: [
+        `deb http://deb.debian.org/debian ${suite} main contrib`,
+        `deb http://deb.debian.org/debian ${suite}-updates main contrib`,
+        `deb http://deb.debian.org/debian-security ${suite}-security main contrib`,
+      ],
+      lacksSecurity: false,
+    });
   },
 );
 
 test("takes the mirrors of a Debian 13 host, and not those of Proxmox", async () => {
   const host = hostWith(readFixture("apt/indextargets-debian-13.txt"), { [KEYRING]: "" });
-  expect(await aptSources(host, "auto", "trixie", ["main"])).toEqual([
+  expect((await aptSources(host, AUTO, "trixie", SOURCE)).lines).toEqual([
     `deb [signed-by=${KEYRING}] http://deb.debian.org/debian trixie main`,
     `deb [signed-by=${KEYRING}] http://deb.debian.org/debian trixie-updates main`,
     `deb [signed-by=${KEYRING}] http://security.debian.org/debian-security trixie-security main`,
   ]);
 });
 
-test("takes what there is, from the network only, and from Debian only", async () => {
+test("takes what there is, from the network only, and from Debian only; and tells that security updates lack", async () => {
   const host = hostWith(readFixture("apt/indextargets-debian-12-no-updates.txt"));
-  expect(await aptSources(host, "auto", "trixie", ["main"])).toEqual([
-    "deb https://mirror.example.org/pub/debian trixie main",
+  expect(await aptSources(host, AUTO, "trixie", SOURCE)).toEqual({
+    lines: ["deb https://mirror.example.org/pub/debian trixie main"],
+    lacksSecurity: true,
+  });
+});
+
+test("a mirror that was chosen does not cost the security updates", async () => {
+  const mirrors = { ...AUTO, mirror: "http://mirror.example/debian/" };
+  expect(await aptSources(debian12(), mirrors, "trixie", SOURCE)).toEqual({
+    lines: [
+      "deb http://mirror.example/debian trixie main",
+      "deb http://mirror.example/debian trixie-updates main",
+      "deb http://deb.debian.org/debian-security trixie-security main",
+    ],
+    lacksSecurity: false,
+  });
+});
+
+test("where both were chosen, apt is not asked", async () => {
+  const mirrors = { mirror: "http://mirror.example/debian", securityMirror: "http://mirror.example/security/" };
+  expect((await aptSources(memoryHost(), mirrors, "trixie", SOURCE)).lines).toEqual([
+    "deb http://mirror.example/debian trixie main",
+    "deb http://mirror.example/debian trixie-updates main",
+    "deb http://mirror.example/security trixie-security main",
   ]);
 });
 
-test("a mirror that was chosen is taken alone, and apt is not asked", async () => {
-  expect(await aptSources(memoryHost(), "http://mirror.example/debian/", "trixie", ["main"])).toEqual([
-    "deb http://mirror.example/debian trixie main",
-  ]);
+test.each([
+  ["a definition that wants no pockets", "trixie", []],
+  ["sid, which has none", "sid", SOURCE.pockets],
+])("%s gets the suite alone, and nothing lacks", async (_, suite, pockets) => {
+  const mirrors = { ...AUTO, mirror: "http://mirror.example/debian" };
+  expect(await aptSources(memoryHost(), mirrors, suite, { ...SOURCE, pockets })).toEqual({
+    lines: [`deb http://mirror.example/debian ${suite} main`],
+    lacksSecurity: false,
+  });
 });
 
 test.each(["", "http://download.proxmox.com/debian/pve/ trixie pve-no-subscription Proxmox\n"])(
   "says what to do where apt has no lists of Debian",
   async (listed) => {
-    await expect(aptSources(hostWith(listed), "auto", "trixie", ["main"])).rejects.toMatchObject({
+    await expect(aptSources(hostWith(listed), AUTO, "trixie", SOURCE)).rejects.toMatchObject({
       exitCode: 3,
       hint: expect.stringMatching(/^apt-get update/),
     });

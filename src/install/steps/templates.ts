@@ -3,15 +3,14 @@ import { type Definition, readDefinition } from "../../templates/definition.ts";
 import { currentVersion } from "../../templates/manifest.ts";
 import type { HostView } from "../../host/host.ts";
 import { UserError } from "../../host/errors.ts";
-import { aptSources } from "../../templates/mirror.ts";
+import { aptSources, type Mirrors } from "../../templates/mirror.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
 /**
  * Step 5: every template that the settings name has a current version.
  * @param names templates of [templates] install
- * @param mirror an address, or `auto`
  */
-export function templatesStep(names: readonly string[], mirror: string): Step {
+export function templatesStep(names: readonly string[], mirrors: Mirrors): Step {
   return {
     id: "templates",
     title: "Create the container templates",
@@ -22,7 +21,7 @@ export function templatesStep(names: readonly string[], mirror: string): Step {
         // what is wrong with a definition or the mirror must be told before anything is changed
         const definition = await readDefinition(host, name);
         if ((await currentVersion(host, name)) !== undefined) continue;
-        const blocked = await findBlock(host, definition, mirror);
+        const blocked = await findBlock(host, definition, mirrors);
         if (blocked) return blocked;
         changes.push(`Build the template ${name}`);
       }
@@ -31,15 +30,15 @@ export function templatesStep(names: readonly string[], mirror: string): Step {
     async apply(host, report) {
       for (const name of names) {
         if ((await currentVersion(host, name)) !== undefined) continue;
-        await buildTemplate(host, await readDefinition(host, name), { mirror }, report);
+        await buildTemplate(host, await readDefinition(host, name), mirrors, report);
       }
     },
   };
 }
 
-async function findBlock(host: HostView, { source }: Definition, mirror: string): Promise<Finding | undefined> {
+async function findBlock(host: HostView, { source }: Definition, mirrors: Mirrors): Promise<Finding | undefined> {
   try {
-    await aptSources(host, mirror, source.suites[0] ?? "", source.components);
+    await aptSources(host, mirrors, source.suites[0] ?? "", source);
     return undefined;
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
