@@ -1,16 +1,17 @@
 import { loadSettings } from "../config/load-settings.ts";
 import { sizeBytes as bytesOf } from "../config/settings.ts";
+import { examine } from "../doctor/examine.ts";
+import { humanBytes } from "../report/bytes.ts";
 import { describeContainers } from "../containers/describe.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import { installSteps } from "../install/install-steps.ts";
-import { planSteps } from "../install/run-steps.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { queryState, saveState } from "../plugins/state.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, listVersions } from "../templates/manifest.ts";
 import { VERSION } from "../version.ts";
-import { humanBytes } from "./renderer.ts";
+
 import { type CommonOptions, requireRoot, runCommand, type Session } from "./session.ts";
 
 /** `op-dbus status` */
@@ -84,63 +85,17 @@ export async function doctor(options: CommonOptions & { readonly config?: string
       ...(size === undefined ? {} : { sizeBytes: bytesOf(size) }),
       ...(device === undefined ? {} : { device }),
     });
-    const plan = await planSteps(steps, host);
-    const findings = [
-      ...plan.map(({ step, finding }) => ({
-        code: step.id,
-        state: finding.state,
-        what:
-          finding.state === "change"
-            ? finding.changes.join("; ")
-            : finding.state === "blocked"
-              ? finding.reason
-              : step.title,
-        mend: finding.state === "change" ? "opdbus-pve install" : finding.state === "blocked" ? finding.hint : null,
-      })),
-      ...(await containerFindings(session)),
-      ...(await dropInFindings(session)),
-    ];
+    const findings = await examine(host, steps);
     if (json) out.json({ schema: 1, findings });
     else {
-      const words: Record<string, string> = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD" };
+      const words = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD" };
       for (const { code, state, what, mend } of findings) {
-        out.print(`${(words[state] ?? state).padEnd(8)}${code}: ${what}`);
+        out.print(`${words[state].padEnd(8)}${code}: ${what}`);
         if (mend) out.print(`${" ".repeat(8)}→ ${mend.split("\n").join("\n          ")}`);
       }
     }
     if (findings.some(({ state }) => state === "change" || state === "blocked")) process.exitCode = EXIT.pending;
   });
-}
-
-async function containerFindings({ host }: Session) {
-  const broken = (await describeContainers(host)).flatMap((container) => ("broken" in container ? [container] : []));
-  return broken.map(({ name, broken: what }) => ({
-    code: "container",
-    state: "blocked",
-    what,
-    mend: `op-dbus container show ${name}`,
-  }));
-}
-
-/** Files that older installers of this kind left behind, and that loosen every container of the node. */
-async function dropInFindings({ host }: Session) {
-  const folder = "/usr/share/lxc/config/common.conf.d";
-  const found = [];
-  for (const name of (await host.list(folder)) ?? []) {
-    const text = (await host.readText(`${folder}/${name}`)) ?? "";
-    const loosens =
-      /^\s*(lxc\.apparmor\.profile\s*=\s*unconfined|lxc\.cgroup2?\.devices\.allow\s*=\s*a|lxc\.cap\.drop\s*=\s*)\s*$/m.exec(
-        text,
-      )?.[1];
-    if (loosens === undefined) continue;
-    found.push({
-      code: "drop-in",
-      state: "blocked",
-      what: `${folder}/${name} has "${loosens.trim()}", which takes protection from every container of this node`,
-      mend: `rm ${folder}/${name}   # after a look at who needs it`,
-    });
-  }
-  return found;
 }
 
 /** `op-dbus query` */

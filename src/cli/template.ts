@@ -7,7 +7,7 @@ import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
 import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
-import { humanBytes } from "./renderer.ts";
+import { humanBytes } from "../report/bytes.ts";
 import { type CommonOptions, confirm, recorded, recordedAnyway, requireRoot, runCommand } from "./session.ts";
 
 /** `op-dbus template build` */

@@ -7,7 +7,11 @@ export type ContainerNetwork = (typeof NETWORKS)[number];
 /** A template's name is a folder in @templates and part of a file name on Proxmox VE. */
 export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
 
-/** A container's name is its host name (RFC 1123 label), a folder, and an instance of lxc@.service. */
+/**
+ * A container's name is its host name (RFC 1123 label), a folder, and an
+ * instance of lxc@.service. A number alone is how Proxmox VE calls its own, in
+ * the same /var/lib/lxc.
+ */
 const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
 /** One line of authorized_keys without options (sshd(8)). */
@@ -15,9 +19,9 @@ export const PUBLIC_SSH_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-
 
 /** @throws {UserError} with exit code 2 when the text cannot name a container */
 export function checkContainerName(text: string): string {
-  if (CONTAINER_NAME.test(text)) return text;
+  if (CONTAINER_NAME.test(text) && !/^\d+$/.test(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a container name`, {
-    hint: "a name has 1 to 63 of a-z, 0-9 and hyphens, and neither starts nor ends with a hyphen, like web-01",
+    hint: "a name has 1 to 63 of a-z, 0-9 and hyphens, neither starts nor ends with a hyphen, and is not a number alone, like web-01",
     exitCode: EXIT.usage,
   });
 }

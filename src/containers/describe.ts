@@ -7,7 +7,7 @@ import { runningContainers } from "./running.ts";
 /** One line of a list of containers: a whole record, or why it cannot be read. */
 export type ContainerSummary =
   | { readonly name: string; readonly running: boolean; readonly record: ContainerRecord }
-  | { readonly name: string; readonly running: boolean; readonly broken: string };
+  | { readonly name: string; readonly running: boolean; readonly broken: string; readonly mend: string };
 
 /** All containers of the pool, by name; one that is broken does not hide the others. */
 export async function describeContainers(host: HostView): Promise<ContainerSummary[]> {
@@ -22,7 +22,7 @@ export async function describeContainers(host: HostView): Promise<ContainerSumma
       found.push({ name, running, record });
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
-      found.push({ name, running, broken: error.message });
+      found.push({ name, running, broken: error.message, mend: error.hint ?? "op-dbus container list" });
     }
   }
   return found;

@@ -27,6 +27,8 @@ export interface FileStat {
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
+  /** Bytes that it takes on the disk; less than its size for a sparse file. */
+  readonly allocated: number;
   /** 256 for the root of a BTRFS subvolume. */
   readonly inode: number;
   readonly device: number;

@@ -1,15 +1,13 @@
 import type { Hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { UserError } from "./errors.ts";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
 
 type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
 
-/**
- * The files of this machine. Synchronous calls behind an asynchronous
- * interface: a trip through the thread pool costs more than the call itself.
- */
-export const localFiles: FileOperations = {
+// Synchronous calls behind an asynchronous interface: a trip through the thread pool costs more than the call itself.
+const operations: FileOperations = {
   async readText(path) {
     return unlessMissing(() => fs.readFileSync(path, "utf8"));
   },
@@ -76,6 +74,44 @@ export const localFiles: FileOperations = {
   },
 };
 
+/** Errors of system calls that are the machine's state, and no mistake of ours (errno(3)). */
+const REFUSALS: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  EACCES: ["permission denied", "run the command as root"],
+  EDQUOT: ["the disk quota is used up", "df -h PATH   # free some space, or raise the quota"],
+  EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
+  ENOSPC: ["no space is left on the disk", "df -h PATH; df -i PATH   # free some space"],
+  EPERM: ["the system does not allow it", "lsattr -d PATH   # an immutable file?"],
+  EROFS: ["the file system is read-only", "findmnt -T PATH; dmesg   # the kernel turns it read-only after an error"],
+};
+
+const LOOKS = new Set(["readText", "stat", "list", "readLink", "space", "digest"]);
+/** Those whose second argument is the path that they change. */
+const ONTO = new Set(["makeLink", "replaceLink", "rename"]);
+
+/**
+ * The files of this machine. What the machine refuses (a full disk, a
+ * read-only file system) is told to people as such, whoever met it.
+ */
+export const localFiles: FileOperations = explaining();
+
+function explaining(): FileOperations {
+  const explained = Object.entries(operations).map(([name, operation]) => {
+    const call = operation as (...args: unknown[]) => Promise<unknown>;
+    const verb = LOOKS.has(name) ? "read" : "change";
+    const refused = async (error: unknown, args: unknown[]) => {
+      throw explain(error, verb, String(args[ONTO.has(name) ? 1 : 0]));
+    };
+    return [name, (...args: unknown[]) => call(...args).catch((error: unknown) => refused(error, args))];
+  });
+  return Object.fromEntries(explained) as FileOperations;
+}
+
+function explain(error: unknown, verb: string, path: string): unknown {
+  const [why, hint] = REFUSALS[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
+  if (why === undefined || hint === undefined) return error;
+  return new UserError(`Unable to ${verb} ${path}: ${why}`, { hint: hint.replaceAll("PATH", path), cause: error });
+}
+
 function unlessMissing<T>(look: () => T, ...alsoMissing: string[]): T | undefined {
   try {
     return look();
@@ -93,6 +129,7 @@ function toFileStat(found: fs.Stats): FileStat {
     uid: found.uid,
     gid: found.gid,
     size: found.size,
+    allocated: found.blocks * 512,
     inode: found.ino,
     device: found.dev,
     modifiedMs: found.mtimeMs,

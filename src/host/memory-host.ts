@@ -148,7 +148,8 @@ function looks(tree: Tree): Looks {
       const found = tree.get(at);
       if (found === undefined) return undefined;
       const { mode, uid, gid, inode, text = "" } = found;
-      return { type: kindOf(found), mode, uid, gid, size: Buffer.byteLength(text), inode, device: 1, modifiedMs: 0 };
+      const size = Buffer.byteLength(text);
+      return { type: kindOf(found), mode, uid, gid, size, allocated: size, inode, device: 1, modifiedMs: 0 };
     },
     async list(path) {
       const at = follow(tree, path);

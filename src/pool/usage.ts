@@ -1,5 +1,5 @@
 import type { HostView } from "../host/host.ts";
-import { POOL, SUBVOLUMES } from "./layout.ts";
+import { HOST_STATE, POOL, POOL_IMAGE, SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountHolding } from "./mounts.ts";
 import { findPool } from "./find-pool.ts";
 
@@ -10,6 +10,8 @@ export interface PoolUsage {
   readonly freeBytes: number;
   /** zstd level at which the kernel compresses: one for the whole file system. */
   readonly levelInForce: number;
+  /** A pool in a sparse file: how much it may still grow, and how much its host has left for that. */
+  readonly growth?: { readonly mayGrowBytes: number; readonly hostFreeBytes: number };
 }
 
 export interface SubvolumeUsage {
@@ -40,7 +42,19 @@ export async function poolUsage(host: HostView): Promise<PoolUsage | undefined> 
     totalBytes: total,
     freeBytes: free,
     levelInForce: Number(level ?? KERNEL_DEFAULT_LEVEL),
+    ...(pool.kind === "loop" ? { growth: await imageGrowth(host) } : {}),
   };
+}
+
+async function imageGrowth(host: HostView) {
+  const image = await host.stat(POOL_IMAGE);
+  const { free: hostFreeBytes } = await host.space(HOST_STATE);
+  return { mayGrowBytes: Math.max(0, (image?.size ?? 0) - (image?.allocated ?? 0)), hostFreeBytes };
+}
+
+/** Whether the host can run out of space before the pool does: then the kernel turns the pool read-only. */
+export function isOvercommitted({ growth }: PoolUsage): boolean {
+  return growth !== undefined && growth.mayGrowBytes > growth.hostFreeBytes;
 }
 
 /** Measures each subvolume with compsize(8); without it only the names are known. */

@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { humanBytes } from "../../src/cli/renderer.ts";
+import { humanBytes } from "../../src/report/bytes.ts";
 
 const WORKER = fileURLToPath(new URL("render.ts", import.meta.url));
 type Calls = readonly (readonly [method: string, value: unknown])[];

@@ -71,14 +71,19 @@ test.each([
   edit(host, `${CONTAINERS}/db/${file}`, change);
   const found = await describeContainers(host);
   expect(found.map(({ name }) => name)).toEqual(["app", "db", "web-01"]);
-  expect(found[1]).toEqual({ name: "db", running: true, broken: expect.stringMatching(message) });
+  expect(found[1]).toEqual({
+    name: "db",
+    running: true,
+    broken: expect.stringMatching(message),
+    mend: expect.stringContaining(CONTAINERS),
+  });
 });
 
 test("a folder without a record is told", async () => {
   const host = await hostWith("db");
   host.tree.drop(`${CONTAINERS}/db/container.json`);
   expect(await describeContainers(host)).toEqual([
-    { name: "db", running: true, broken: expect.stringContaining("container.json is missing") },
+    { name: "db", running: true, broken: expect.stringContaining("container.json is missing"), mend: expect.any(String) },
   ]);
 });
 

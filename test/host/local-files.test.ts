@@ -1,3 +1,4 @@
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
@@ -142,4 +143,27 @@ test("digests the bytes of a file of more than one chunk", async () => {
   const bytes = Buffer.alloc(3_000_001, "x");
   fs.writeFileSync(path, bytes);
   expect(await host.digest(path)).toBe(createHash("sha256").update(bytes).digest("hex"));
+});
+
+// Real mounts, in a mount namespace that ends with the command.
+const canMount = spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).status === 0;
+
+test.skipIf(!canMount).each([
+  ["read-only", "mount -t tmpfs -o ro none /mnt", "the file system is read-only"],
+  [
+    "full",
+    "mount -t tmpfs -o size=64k none /mnt; head -c 64k /dev/zero >/mnt/fill || true",
+    "no space is left on the disk",
+  ],
+])("a file system that is %s is told as such, with the path that was meant", (_, mount, why) => {
+  const source = `
+    import { localHost } from ${JSON.stringify(join(import.meta.dirname, "../../src/host/local-host.ts"))};
+    const host = localHost(new AbortController().signal);
+    for (const change of [host.writeText("/mnt/file", "text".repeat(9999)), host.makeLink("x", "/mnt/link")]) {
+      await change.catch(({ name, message, hint }) => console.log(name + ": " + message + " " + hint.includes("/mnt/")));
+    }`;
+  const argv = ["-m", "sh", "-c", `${mount}; exec "$@"`, "sh", process.execPath, "--input-type=module", "-e", source];
+  const { stdout } = spawnSync("unshare", argv, { encoding: "utf8" });
+  expect(stdout.split("\n")[0]).toBe(`UserError: Unable to change /mnt/file: ${why} true`);
+  if (why.includes("read-only")) expect(stdout).toContain(`UserError: Unable to change /mnt/link: ${why} true`);
 });

@@ -202,6 +202,20 @@ test.each([
   expect(environment?.finding).toMatchObject({ state: "blocked", reason: expect.stringMatching(reason) });
 });
 
+test("the environment refuses a host whose program folder cannot be written, before anything is changed", async () => {
+  const host = debianHost();
+  const mounts = host.tree.get("/proc/self/mountinfo")?.text ?? "";
+  host.tree.put("/proc/self/mountinfo", {
+    text: `${mounts}99 27 0:60 / /usr ro,noatime shared:99 - ext4 /dev/sda2 ro\n`,
+  });
+  const [environment] = await planSteps(stepsFor({}), host);
+  expect(environment?.finding).toEqual({
+    state: "blocked",
+    reason: "/usr/lib/opdbus-pve cannot be written: the file system mounted at /usr is read-only",
+    hint: "mount -o remount,rw /usr   # after a look at why: dmesg",
+  });
+});
+
 test("a module that can be loaded is a kernel with BTRFS", async () => {
   const host = debianHost({ commands: { "modprobe --dry-run": "" }, files: { "/proc/filesystems": "\text4\n" } });
   expect((await planSteps(stepsFor({}), host))[0]?.finding.state).toBe("change");

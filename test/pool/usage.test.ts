@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
-import { parseCompsize, poolUsage, subvolumeUsage } from "../../src/pool/usage.ts";
+import { POOL_MOUNT_UNIT_FILE } from "../../src/pool/find-pool.ts";
+import { POOL_IMAGE } from "../../src/pool/layout.ts";
+import { isOvercommitted, parseCompsize, poolUsage, subvolumeUsage } from "../../src/pool/usage.ts";
 import { debianHost } from "../debian-host.ts";
 import { readFixture } from "../fixture.ts";
 
@@ -40,6 +42,27 @@ test.each([
     freeBytes: 4,
     levelInForce: level,
   });
+});
+
+test.each([
+  [4, true],
+  [10, false],
+])("a pool in a sparse file of 10 bytes whose disk has %d left is overcommitted: %s", async (free, overcommitted) => {
+  const host = debianHost({
+    files: {
+      "/proc/self/mountinfo": "90 27 0:50 / /var/lib/op-dbus rw - btrfs /dev/loop0 rw\n",
+      [POOL_MOUNT_UNIT_FILE]: `What=${POOL_IMAGE}\n`,
+      [POOL_IMAGE]: "x".repeat(12),
+    },
+    space: { total: 100, free },
+  });
+  const sparse = async (path: string) => {
+    const found = await host.stat(path);
+    return found && path === POOL_IMAGE ? { ...found, allocated: 2 } : found;
+  };
+  const usage = await poolUsage({ ...host, stat: sparse });
+  expect(usage?.growth).toEqual({ mayGrowBytes: 10, hostFreeBytes: free });
+  expect(usage && isOvercommitted(usage)).toBe(overcommitted);
 });
 
 test("without a pool there is no usage", async () => {

@@ -1,6 +1,8 @@
 import { findIdRange, ID_RANGE_SIZE, LAST_ID, nextFreeId } from "../../containers/id-range.ts";
 import type { Host, HostView } from "../../host/host.ts";
-import { SETTINGS } from "../../pool/layout.ts";
+import { HOST_STATE, RUNTIME, SETTINGS } from "../../pool/layout.ts";
+import { listMounts, mountHolding } from "../../pool/mounts.ts";
+import { PROGRAM } from "../program-tree.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
 const DEPLOYMENT_TYPE = `${SETTINGS}/deployment-type`;
@@ -68,12 +70,32 @@ async function findMissing(host: HostView): Promise<Finding | undefined> {
       hint: `apt-get install --no-install-recommends ${[...packages].join(" ")}`,
     };
   }
+  const readOnly = await findReadOnly(host);
+  if (readOnly !== undefined) {
+    return {
+      state: "blocked",
+      reason: `${readOnly.path} cannot be written: the file system mounted at ${readOnly.mountedAt} is read-only`,
+      hint: `mount -o remount,rw ${readOnly.mountedAt}   # after a look at why: dmesg`,
+    };
+  }
   if (!(await kernelHasBtrfs(host))) {
     return {
       state: "blocked",
       reason: "this kernel has no BTRFS, neither built in nor as a module",
       hint: "boot a kernel with BTRFS, such as Debian's linux-image-amd64",
     };
+  }
+  return undefined;
+}
+
+/** Where the steps write; the pool is looked at by its own. */
+const WRITTEN = [SETTINGS, "/etc/systemd/system", HOST_STATE, PROGRAM, "/usr/local/bin", RUNTIME];
+
+async function findReadOnly(host: HostView): Promise<{ path: string; mountedAt: string } | undefined> {
+  const mounts = await listMounts(host);
+  for (const path of WRITTEN) {
+    const mount = mountHolding(mounts, path);
+    if (mount?.options.includes("ro")) return { path, mountedAt: mount.path };
   }
   return undefined;
 }

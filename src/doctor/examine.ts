@@ -1,0 +1,74 @@
+import { describeContainers } from "../containers/describe.ts";
+import type { HostView } from "../host/host.ts";
+import { planSteps } from "../install/run-steps.ts";
+import type { Finding, Step } from "../install/step.ts";
+import { HOST_STATE } from "../pool/layout.ts";
+import { isOvercommitted, poolUsage } from "../pool/usage.ts";
+import { humanBytes } from "../report/bytes.ts";
+
+/** What `doctor` says of one subject. */
+export interface Diagnosis {
+  /** Permanent: the id of a step, or the name of an examination. */
+  readonly code: string;
+  readonly state: Finding["state"];
+  readonly what: string;
+  /** The command that mends it; null where nothing is to be done. */
+  readonly mend: string | null;
+}
+
+/** What can be wrong on a node that no step of the installation would mend. */
+const EXAMINATIONS: readonly ((host: HostView) => Promise<Diagnosis[]>)[] = [
+  examinePoolSpace,
+  examineContainers,
+  examineDropIns,
+];
+
+/** Looks at all that can be wrong on this node; changes nothing. */
+export async function examine(host: HostView, steps: readonly Step[]): Promise<Diagnosis[]> {
+  const found = (await planSteps(steps, host)).map(({ step, finding }) => ofStep(step, finding));
+  for (const look of EXAMINATIONS) found.push(...(await look(host)));
+  return found;
+}
+
+function ofStep({ id: code, title }: Step, finding: Finding): Diagnosis {
+  const { state } = finding;
+  if (state === "change") return { code, state, what: finding.changes.join("; "), mend: "opdbus-pve install" };
+  if (state === "blocked") return { code, state, what: finding.reason, mend: finding.hint };
+  return { code, state, what: title, mend: null };
+}
+
+function bad(code: string, what: string, mend: string): Diagnosis {
+  return { code, state: "blocked", what, mend };
+}
+
+async function examinePoolSpace(host: HostView): Promise<Diagnosis[]> {
+  const pool = await poolUsage(host);
+  if (pool?.growth === undefined || !isOvercommitted(pool)) return [];
+  const { mayGrowBytes, hostFreeBytes } = pool.growth;
+  const what = `the pool's file may grow by ${humanBytes(mayGrowBytes)}, and its disk has ${humanBytes(hostFreeBytes)} left: when that is full, the pool fails`;
+  return [bad("pool-space", what, `df -h ${HOST_STATE}   # make room there, or remove containers and templates`)];
+}
+
+async function examineContainers(host: HostView): Promise<Diagnosis[]> {
+  const containers = await describeContainers(host);
+  return containers.flatMap((container) =>
+    "broken" in container ? [bad("container", container.broken, container.mend)] : [],
+  );
+}
+
+const LXC_DROP_INS = "/usr/share/lxc/config/common.conf.d";
+const LOOSENING =
+  /^\s*(lxc\.apparmor\.profile\s*=\s*unconfined|lxc\.cgroup2?\.devices\.allow\s*=\s*a|lxc\.cap\.drop\s*=)\s*$/m;
+
+/** Files that older installers of this kind left behind, and that loosen every container of the node. */
+async function examineDropIns(host: HostView): Promise<Diagnosis[]> {
+  const found: Diagnosis[] = [];
+  for (const name of (await host.list(LXC_DROP_INS)) ?? []) {
+    const path = `${LXC_DROP_INS}/${name}`;
+    const line = LOOSENING.exec((await host.readText(path)) ?? "")?.[1];
+    if (line === undefined) continue;
+    const what = `${path} has "${line.trim()}", which takes protection from every container of this node`;
+    found.push(bad("drop-in", what, `rm ${path}   # after a look at who needs it`));
+  }
+  return found;
+}

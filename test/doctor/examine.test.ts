@@ -1,0 +1,65 @@
+import { expect, test } from "vitest";
+import { examine } from "../../src/doctor/examine.ts";
+import type { Step } from "../../src/install/step.ts";
+import { CONTAINERS } from "../../src/pool/layout.ts";
+import { installedHost } from "../installed-host.ts";
+
+const DROP_INS = "/usr/share/lxc/config/common.conf.d";
+
+function step(id: string, finding: Awaited<ReturnType<Step["check"]>>): Step {
+  return { id, title: `title of ${id}`, notYet: [], check: async () => finding, apply: async () => {} };
+}
+
+test("tells of every step what it found, and how that is mended", async () => {
+  const steps = [
+    step("fine", { state: "ok" }),
+    step("pending", { state: "change", changes: ["Write a", "Write b"] }),
+    step("stuck", { state: "blocked", reason: "no disk", hint: "buy one" }),
+    step("future", { state: "later" }),
+  ];
+  expect(await examine(installedHost(), steps)).toEqual([
+    { code: "fine", state: "ok", what: "title of fine", mend: null },
+    { code: "pending", state: "change", what: "Write a; Write b", mend: "opdbus-pve install" },
+    { code: "stuck", state: "blocked", what: "no disk", mend: "buy one" },
+    { code: "future", state: "later", what: "title of future", mend: null },
+  ]);
+});
+
+test.each([
+  "lxc.apparmor.profile = unconfined",
+  "lxc.apparmor.profile=unconfined",
+  "lxc.cgroup.devices.allow = a",
+  "lxc.cgroup2.devices.allow = a",
+  "lxc.cap.drop =",
+])("names a drop-in that loosens every container of the node: %s", async (line) => {
+  const host = installedHost({ files: { [`${DROP_INS}/99-op-dbus.conf`]: `# old\n${line}\nlxc.tty.max = 4\n` } });
+  expect(await examine(host, [])).toEqual([
+    {
+      code: "drop-in",
+      state: "blocked",
+      what: `${DROP_INS}/99-op-dbus.conf has "${line}", which takes protection from every container of this node`,
+      mend: `rm ${DROP_INS}/99-op-dbus.conf   # after a look at who needs it`,
+    },
+  ]);
+});
+
+test.each([
+  "lxc.apparmor.profile = generated",
+  "lxc.cgroup2.devices.allow = c 10:200 rwm",
+  "lxc.cap.drop = mac_admin",
+  "# lxc.cap.drop =",
+])("leaves other drop-ins alone: %s", async (line) => {
+  const host = installedHost({ files: { [`${DROP_INS}/01-pve.conf`]: `${line}\n` } });
+  expect(await examine(host, [])).toEqual([]);
+});
+
+test("names a container that is broken, and not those that are not", async () => {
+  const host = installedHost({ files: { [`${CONTAINERS}/web-01/container.json`]: "{" } });
+  expect(await examine(host, [])).toMatchObject([
+    {
+      code: "container",
+      what: expect.stringContaining("web-01/container.json is broken"),
+      mend: expect.stringContaining("op-dbus container destroy web-01 --force"),
+    },
+  ]);
+});
