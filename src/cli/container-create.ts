@@ -16,7 +16,15 @@ import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { wholeNumber } from "./numbers.ts";
 import { describeError } from "./renderer.ts";
-import { type CommonOptions, recorded, recordedEach, requireRoot, runCommand, type Session } from "./session.ts";
+import {
+  type CommonOptions,
+  recorded,
+  recordedEach,
+  requireRoot,
+  runCommand,
+  type Session,
+  withPatience,
+} from "./session.ts";
 
 interface CreateOptions extends CommonOptions {
   readonly template?: string;
@@ -91,8 +99,10 @@ async function finish(session: Session, name: string, options: CreateOptions): P
   if (options.onboot)
     await recorded(session, "container_onboot", name, { onboot: true }, () => setOnboot(host, name, true));
   if (!options.start && !options.wait) return;
-  await recorded(session, "container_start", name, {}, () => startContainer(host, name));
-  const state = options.wait ? await waitForBoot(host, name) : "started";
+  const state = await withPatience(session, `start ${name}`, async () => {
+    await recorded(session, "container_start", name, {}, () => startContainer(host, name));
+    return options.wait ? waitForBoot(host, name) : "started";
+  });
   if (!json) out.print(`${name}: ${state}`);
 }
 

@@ -23,6 +23,7 @@ import {
   requireRoot,
   runCommand,
   type Session,
+  withPatience,
 } from "./session.ts";
 
 /** `op-dbus container list` */
@@ -78,7 +79,7 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
 async function forEach(
   session: Session,
   names: readonly string[],
-  operation: string,
+  operation: "start" | "stop" | "restart" | "destroy",
   change: (name: string) => Promise<string>,
   record: typeof recorded = recorded,
 ): Promise<void> {
@@ -89,7 +90,9 @@ async function forEach(
   const results: ({ name: string; result: string } | { name: string; error: ReturnType<typeof describeError> })[] = [];
   for (const name of names) {
     try {
-      const result = await record(session, operation, name, {}, () => change(name));
+      const result = await withPatience(session, `${operation} ${name}`, () =>
+        record(session, `container_${operation}`, name, {}, () => change(name)),
+      );
       results.push({ name, result });
       if (!json) out.print(`${name}: ${result}`);
     } catch (error) {
@@ -109,7 +112,7 @@ export async function start(
 ): Promise<void> {
   await runCommand(options, async (session) => {
     const { host } = session;
-    await forEach(session, names, "container_start", async (name) => {
+    await forEach(session, names, "start", async (name) => {
       const changed = await startContainer(host, name);
       if (options.wait) return waitForBoot(host, name);
       return changed ? "started" : "was running already";
@@ -131,7 +134,7 @@ export async function stop(names: readonly string[], options: StopOptions): Prom
       const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
       return changed ? "stopped" : "was stopped already";
     };
-    await forEach(session, names, "container_stop", stopOne, recordedAnyway);
+    await forEach(session, names, "stop", stopOne, recordedAnyway);
   });
 }
 
@@ -142,7 +145,7 @@ export async function restart(
 ): Promise<void> {
   await runCommand(options, async (session) => {
     const timeoutSeconds = wholeNumber("--timeout", options.timeout, 1, 3600);
-    await forEach(session, names, "container_restart", async (name) => {
+    await forEach(session, names, "restart", async (name) => {
       await readRecord(session.host, name);
       await stopContainer(session.host, name, { timeoutSeconds });
       await startContainer(session.host, name);
@@ -212,6 +215,6 @@ export async function destroy(
       await destroyContainer(host, name, options.force ?? false);
       return "destroyed";
     };
-    await forEach(session, names, "container_destroy", destroyOne, recordedAnyway);
+    await forEach(session, names, "destroy", destroyOne, recordedAnyway);
   });
 }

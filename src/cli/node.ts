@@ -12,7 +12,7 @@ import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, listVersions } from "../templates/manifest.ts";
 import { VERSION } from "../version.ts";
 
-import { type CommonOptions, requireRoot, runCommand, type Session } from "./session.ts";
+import { type CommonOptions, requireRoot, runCommand, type Session, withPatience } from "./session.ts";
 
 /** `op-dbus status` */
 export async function status(options: CommonOptions): Promise<void> {
@@ -21,7 +21,8 @@ export async function status(options: CommonOptions): Promise<void> {
     const { host, out, json } = session;
     const installed = await readMarker(host);
     const pool = await poolUsage(host);
-    const subvolumes = pool === undefined ? [] : await subvolumeUsage(host);
+    const subvolumes =
+      pool === undefined ? [] : await withPatience(session, "measure the pool", () => subvolumeUsage(host));
     const templates = await describeTemplates(session);
     const containers = await describeContainers(host);
     if (json) {
@@ -56,6 +57,7 @@ export async function status(options: CommonOptions): Promise<void> {
         purpose,
       ]),
     );
+    out.print("(What subvolumes share, such as a container with its template, counts in each.)");
     if (subvolumes.some(({ sizeBytes }) => sizeBytes === undefined)) {
       out.report({ kind: "warn", text: "sizes were not measured; compsize does it: apt-get install btrfs-compsize" });
     }

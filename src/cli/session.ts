@@ -57,6 +57,27 @@ export function requireRoot(): void {
   });
 }
 
+const PATIENCE_MS = 2000;
+
+/** Says after two seconds that the work goes on, and again at ever longer intervals (on a terminal each second). */
+export async function withPatience<T>({ out }: Session, task: string, work: () => Promise<T>): Promise<T> {
+  const started = performance.now();
+  let timer: NodeJS.Timeout | undefined;
+  const sayLater = (delayMs: number) => {
+    timer = setTimeout(() => {
+      const seconds = Math.round((performance.now() - started) / 1000);
+      out.report({ kind: "progress", task, detail: `${seconds} s` });
+      sayLater(out.interactive ? PATIENCE_MS / 2 : delayMs * 2);
+    }, delayMs);
+  };
+  sayLater(PATIENCE_MS);
+  try {
+    return await work();
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 interface Confirmation {
   readonly question: string;
   /** `--yes`: no question is asked. */

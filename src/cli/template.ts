@@ -8,7 +8,15 @@ import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
 import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
-import { type CommonOptions, confirm, recorded, recordedAnyway, requireRoot, runCommand } from "./session.ts";
+import {
+  type CommonOptions,
+  confirm,
+  recorded,
+  recordedAnyway,
+  requireRoot,
+  runCommand,
+  withPatience,
+} from "./session.ts";
 
 /** `op-dbus template build` */
 export async function build(name: string, options: CommonOptions & { readonly suite?: string }): Promise<void> {
@@ -97,9 +105,11 @@ function checkedVersion({ templateVersion }: VersionOption): string | undefined 
 
 /** `op-dbus template verify`: exit code 5 when the content is not what was sealed. */
 export async function verify(name: string, options: CommonOptions & VersionOption): Promise<void> {
-  await runCommand(options, async ({ host, out, json }) => {
+  await runCommand(options, async (session) => {
     requireRoot();
-    const verdict = await verifyTemplate(host, checkTemplateName(name), checkedVersion(options));
+    const { host, out, json } = session;
+    const [checked, version] = [checkTemplateName(name), checkedVersion(options)];
+    const verdict = await withPatience(session, `verify ${name}`, () => verifyTemplate(host, checked, version));
     if (json) out.json({ schema: 1, ...verdict });
     else if (verdict.ok) out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
     if (verdict.ok) return;

@@ -83,7 +83,12 @@ test("a folder without a record is told", async () => {
   const host = await hostWith("db");
   host.tree.drop(`${CONTAINERS}/db/container.json`);
   expect(await describeContainers(host)).toEqual([
-    { name: "db", running: true, broken: expect.stringContaining("container.json is missing"), mend: expect.any(String) },
+    {
+      name: "db",
+      running: true,
+      broken: expect.stringContaining("container.json is missing"),
+      mend: expect.any(String),
+    },
   ]);
 });
 
