@@ -9,6 +9,7 @@ import { breakDown, judge, type Result, type Share } from "./bench/results.ts";
 import type { Samples } from "./bench/in-node.ts";
 import { type LabNode, missingForLab } from "./node.ts";
 import { startInstalledNode } from "./program.ts";
+import { layOut } from "../src/report/table.ts";
 
 const IN_NODE = "/root/bench/lib";
 const INSTALLED = "/usr/lib/opdbus-pve/current";
@@ -109,16 +110,6 @@ function ms(value: number): string {
 
 function loadText(load: readonly number[]): string {
   return load.map((value) => value.toFixed(2)).join(" ");
-}
-
-function layOut(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join("  ")
-      .trimEnd(),
-  );
 }
 
 function say(text: string): void {

@@ -1,5 +1,6 @@
 import { Interrupted, UserError } from "../host/errors.ts";
 import { jsonText } from "../report/json.ts";
+import { layOut } from "../report/table.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
 
 export interface Renderer {
@@ -117,14 +118,4 @@ function progressText({ task, fraction, detail }: Extract<ReportEvent, { kind: "
 
 function paint({ colour }: Style, code: string, text: string): string {
   return colour ? `\u001B[${code}m${text}\u001B[0m` : text;
-}
-
-function layOut(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join("  ")
-      .trimEnd(),
-  );
 }
