@@ -1,5 +1,5 @@
 import type { MemoryHost } from "../src/host/memory-host.ts";
-import { CONTAINERS, POOL, TEMPLATES } from "../src/pool/layout.ts";
+import { CONTAINERS, POOL, TEMPLATES } from "../src/paths.ts";
 import { debianHost } from "./debian-host.ts";
 
 export const VERSION_NAME = "20261101T120000Z";

@@ -5,7 +5,7 @@ import { recordAll } from "../../src/audit/record.ts";
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
 import type { Host } from "../../src/host/host.ts";
 import { localHost } from "../../src/host/local-host.ts";
-import { AUDIT_DATABASE } from "../../src/pool/layout.ts";
+import { AUDIT_DATABASE } from "../../src/paths.ts";
 
 /** What making a container is made of. */
 export type Part = "files" | "snapshot" | "rename" | "link" | "audit" | "looks";

@@ -8,7 +8,7 @@ import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } 
 import type { Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
-import { RUNTIME, SETTINGS } from "../pool/layout.ts";
+import { RUNTIME, SETTINGS } from "../paths.ts";
 import { findPool, type PoolRequest } from "../pool/find-pool.ts";
 import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
 

@@ -6,7 +6,7 @@ import { shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
-import { AUDIT_DATABASE, RUNTIME } from "../pool/layout.ts";
+import { AUDIT_DATABASE, RUNTIME } from "../paths.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
 
 /** Options that every command takes. */

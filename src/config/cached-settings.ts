@@ -1,5 +1,5 @@
 import type { Host } from "../host/host.ts";
-import { RUNTIME } from "../pool/layout.ts";
+import { RUNTIME } from "../paths.ts";
 import { VERSION } from "../version.ts";
 import { readSettingsFiles } from "./settings-files.ts";
 import type { Settings } from "./settings.ts";

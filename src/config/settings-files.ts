@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
-import { SETTINGS } from "../pool/layout.ts";
+import { SETTINGS } from "../paths.ts";
 
 export interface SettingsFile {
   readonly path: string;

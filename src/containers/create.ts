@@ -3,7 +3,7 @@ import type { ContainerNetwork } from "../config/names.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { CONTAINERS } from "../pool/layout.ts";
+import { CONTAINERS } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";

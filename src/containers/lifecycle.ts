@@ -3,7 +3,7 @@ import { CommandFailed } from "../host/command-failed.ts";
 import { UserError } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { CONTAINERS } from "../pool/layout.ts";
+import { CONTAINERS } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { linkForLxc } from "./create.ts";
 import { containerFolder, LXC_PATH, readRecord } from "./record.ts";

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { ContainerNetwork } from "../config/names.ts";
 import { UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
-import { CONTAINERS } from "../pool/layout.ts";
+import { CONTAINERS } from "../paths.ts";
 
 /** What the host itself holds true of a container; nothing a guest writes changes it. */
 export interface ContainerRecord {

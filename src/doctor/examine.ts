@@ -2,7 +2,7 @@ import { describeContainers } from "../containers/describe.ts";
 import type { HostView } from "../host/host.ts";
 import { planSteps } from "../install/run-steps.ts";
 import type { Finding, Step } from "../install/step.ts";
-import { HOST_STATE } from "../pool/layout.ts";
+import { HOST_STATE } from "../paths.ts";
 import { isOvercommitted, poolUsage } from "../pool/usage.ts";
 import { humanBytes } from "../report/bytes.ts";
 

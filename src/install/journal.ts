@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { type Actor, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
 import type { Host } from "../host/host.ts";
-import { AUDIT_DATABASE, HOST_STATE } from "../pool/layout.ts";
+import { AUDIT_DATABASE, HOST_STATE } from "../paths.ts";
 import type { Recorder } from "./run-steps.ts";
 
 /** What was done while there was no audit database to write it to; one JSON object a line. */

@@ -1,6 +1,6 @@
 import { describeContainers } from "../containers/describe.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
-import { CURRENT_STATE } from "../pool/layout.ts";
+import { CURRENT_STATE } from "../paths.ts";
 import { poolUsage } from "../pool/usage.ts";
 import { currentVersion, listTemplates, readManifest } from "../templates/manifest.ts";
 import { jsonText } from "../report/json.ts";

@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
-import { CONTAINERS, HOST_STATE, POOL, POOL_IMAGE } from "./layout.ts";
+import { CONTAINERS, HOST_STATE, POOL, POOL_IMAGE } from "../paths.ts";
 import { listMounts, mountAt, mountHolding } from "./mounts.ts";
 import { isSubvolume } from "./subvolumes.ts";
 

@@ -1,5 +1,6 @@
 import type { HostView } from "../host/host.ts";
-import { HOST_STATE, POOL, POOL_IMAGE, SUBVOLUMES } from "./layout.ts";
+import { HOST_STATE, POOL, POOL_IMAGE } from "../paths.ts";
+import { SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountHolding } from "./mounts.ts";
 import { findPool } from "./find-pool.ts";
 

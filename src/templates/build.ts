@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
-import { HOST_STATE, TEMPLATES } from "../pool/layout.ts";
+import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";

@@ -5,7 +5,7 @@ import { checkTable, parseToml } from "../config/toml.ts";
 import { PUBLIC_SSH_KEY, TEMPLATE_NAME } from "../config/names.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
-import { SETTINGS } from "../pool/layout.ts";
+import { SETTINGS } from "../paths.ts";
 import { TREE } from "../tree.ts";
 
 const word = /^[a-z0-9][a-z0-9+.-]*$/;

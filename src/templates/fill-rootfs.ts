@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { CommandFailed } from "../host/command-failed.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
-import { HOST_STATE } from "../pool/layout.ts";
+import { HOST_STATE } from "../paths.ts";
 import type { Report } from "../report/report.ts";
 import { FINISH_SCRIPT, hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
 import type { Definition } from "./definition.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { RUNTIME, TEMPLATES } from "../pool/layout.ts";
+import { RUNTIME, TEMPLATES } from "../paths.ts";
 
 /** What is known of a sealed version of a template; manifest.json beside its root file system. */
 export interface Manifest {

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { type ContainerRequest, createContainer, prepareCreate } from "../../src/containers/create.ts";
 import { Interrupted } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
-import { CONTAINERS } from "../../src/pool/layout.ts";
+import { CONTAINERS } from "../../src/paths.ts";
 import { debianHost } from "../debian-host.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 

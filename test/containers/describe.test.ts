@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
 import { describeContainers } from "../../src/containers/describe.ts";
-import { CONTAINERS } from "../../src/pool/layout.ts";
+import { CONTAINERS } from "../../src/paths.ts";
 import { readFixture } from "../fixture.ts";
 import { installedHost } from "../installed-host.ts";
 

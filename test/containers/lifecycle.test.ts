@@ -9,7 +9,7 @@ import {
   unitOf,
 } from "../../src/containers/lifecycle.ts";
 import { runningContainers } from "../../src/containers/running.ts";
-import { CONTAINERS } from "../../src/pool/layout.ts";
+import { CONTAINERS } from "../../src/paths.ts";
 import { installedHost } from "../installed-host.ts";
 
 async function hostWith(name: string) {

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { examine } from "../../src/doctor/examine.ts";
 import type { Step } from "../../src/install/step.ts";
-import { CONTAINERS } from "../../src/pool/layout.ts";
+import { CONTAINERS } from "../../src/paths.ts";
 import { installedHost } from "../installed-host.ts";
 
 const DROP_INS = "/usr/share/lxc/config/common.conf.d";

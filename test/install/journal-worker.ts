@@ -5,7 +5,7 @@ import { openAuditLog } from "../../src/audit/audit-log.ts";
 import { createAuditLog } from "../../src/audit/create-audit-log.ts";
 import { localHost } from "../../src/host/local-host.ts";
 import { journalRecorder } from "../../src/install/journal.ts";
-import { AUDIT_DATABASE, HOST_STATE } from "../../src/pool/layout.ts";
+import { AUDIT_DATABASE, HOST_STATE } from "../../src/paths.ts";
 
 const JOURNAL = `${HOST_STATE}/install-journal.jsonl`;
 const host = localHost(new AbortController().signal);

@@ -2,7 +2,7 @@ import { parse } from "smol-toml";
 import { describe, expect, test } from "vitest";
 import { PLUGIN_SKELETONS } from "../../src/plugins/skeletons.ts";
 import { queryState } from "../../src/plugins/state.ts";
-import { CONTAINERS } from "../../src/pool/layout.ts";
+import { CONTAINERS } from "../../src/paths.ts";
 import { installedHost } from "../installed-host.ts";
 import { readFixture } from "../fixture.ts";
 

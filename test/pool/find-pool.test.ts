@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { CURRENT_STATE, POOL, POOL_IMAGE } from "../../src/pool/layout.ts";
+import { CURRENT_STATE, POOL, POOL_IMAGE } from "../../src/paths.ts";
 import { findPool, POOL_MOUNT_UNIT, requirePool } from "../../src/pool/find-pool.ts";
 import { makePool } from "../../src/pool/make-pool.ts";
 import { debianHost } from "../debian-host.ts";

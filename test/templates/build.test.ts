@@ -11,7 +11,7 @@ import {
   requireVersion,
 } from "../../src/templates/manifest.ts";
 import { pruneVersions, removeTemplate, verifyTemplate } from "../../src/templates/versions.ts";
-import { TEMPLATES } from "../../src/pool/layout.ts";
+import { TEMPLATES } from "../../src/paths.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 
 const FOLDER = `${TEMPLATES}/debian-base`;

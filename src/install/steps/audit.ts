@@ -1,5 +1,5 @@
 import { UserError } from "../../host/errors.ts";
-import { AUDIT_DATABASE } from "../../pool/layout.ts";
+import { AUDIT_DATABASE } from "../../paths.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { OK, type Step } from "../step.ts";
 

@@ -1,6 +1,6 @@
 import { findIdRange, ID_RANGE_SIZE, LAST_ID, nextFreeId } from "../../containers/id-range.ts";
 import type { Host, HostView } from "../../host/host.ts";
-import { HOST_STATE, RUNTIME, SETTINGS } from "../../pool/layout.ts";
+import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
 import { listMounts, mountHolding } from "../../pool/mounts.ts";
 import { PROGRAM } from "../program-tree.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";

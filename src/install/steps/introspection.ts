@@ -1,6 +1,6 @@
 import { saveState } from "../../plugins/state.ts";
 import { PLUGIN_SKELETONS } from "../../plugins/skeletons.ts";
-import { CURRENT_STATE, PLUGINS, SNAPSHOTS } from "../../pool/layout.ts";
+import { CURRENT_STATE, PLUGINS, SNAPSHOTS } from "../../paths.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { snapshotReadOnly } from "../../pool/subvolumes.ts";
 import type { HostView } from "../../host/host.ts";

@@ -1,4 +1,4 @@
-import { SETTINGS } from "../../pool/layout.ts";
+import { SETTINGS } from "../../paths.ts";
 import type { HostView } from "../../host/host.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { VERSION } from "../../version.ts";

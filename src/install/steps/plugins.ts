@@ -1,6 +1,6 @@
 import type { Host } from "../../host/host.ts";
 import { PLUGIN_SKELETONS } from "../../plugins/skeletons.ts";
-import { PLUGINS } from "../../pool/layout.ts";
+import { PLUGINS } from "../../paths.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { changesNeeded, type Step } from "../step.ts";

@@ -1,5 +1,5 @@
 import type { HostView } from "../../host/host.ts";
-import { SOCKETS } from "../../pool/layout.ts";
+import { SOCKETS } from "../../paths.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { changesNeeded, type Step } from "../step.ts";
 

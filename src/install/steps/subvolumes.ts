@@ -1,5 +1,6 @@
 import type { Host, HostView } from "../../host/host.ts";
-import { POOL, SUBVOLUMES } from "../../pool/layout.ts";
+import { POOL } from "../../paths.ts";
+import { SUBVOLUMES } from "../../pool/layout.ts";
 import { findPool, type PoolRequest } from "../../pool/find-pool.ts";
 import { makePool } from "../../pool/make-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
