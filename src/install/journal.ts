@@ -76,7 +76,10 @@ async function drainJournal(host: Host): Promise<void> {
   const lines = text.split("\n").flatMap(parseLine);
   const { withAuditLog } = await import("../audit/audit-log.ts");
   await withAuditLog(AUDIT_DATABASE, async (log) => {
-    const ids = new Map(log.recent({}).map(({ id, metadata }) => [(metadata as JsonObject | null)?.["journal"], id]));
+    // rows that were moved before keep the times of their lines
+    const since = Math.min(...lines.map(({ timestamp }) => timestamp));
+    const moved = lines.length === 0 ? [] : log.recent({ since });
+    const ids = new Map(moved.map(({ id, metadata }) => [(metadata as JsonObject | null)?.["journal"], id]));
     for (const { metadata, ...line } of lines) {
       if (ids.has(metadata.journal)) continue;
       const { started, ...rest } = metadata;
