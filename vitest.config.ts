@@ -7,7 +7,18 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/e2e/**"],
+          exclude: ["test/{e2e,vm}/**"],
+        },
+      },
+      {
+        // A virtual machine (lab/vm): everything takes some 15 times as long.
+        test: {
+          name: "vm",
+          include: ["test/vm/**/*.test.ts"],
+          pool: "forks",
+          sequence: { groupOrder: 2 },
+          testTimeout: 900_000,
+          hookTimeout: 1_200_000,
         },
       },
       {

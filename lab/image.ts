@@ -34,8 +34,8 @@ const packages = [
   "zstd",
 ];
 
-/** Units that need hardware, a kernel of one's own or a terminal; and timers that would take apt's lock when they like. */
-const maskedUnits = [
+/** Units that need hardware or a kernel of one's own. */
+export const hardwareUnits = [
   "systemd-udevd.service",
   "systemd-udevd-control.socket",
   "systemd-udevd-kernel.socket",
@@ -44,6 +44,11 @@ const maskedUnits = [
   "systemd-remount-fs.service",
   "sys-kernel-debug.mount",
   "sys-kernel-tracing.mount",
+];
+
+/** And those that need a terminal; and timers that would take apt's lock when they like. */
+const maskedUnits = [
+  ...hardwareUnits,
   "getty@tty1.service",
   "console-getty.service",
   "apt-daily.timer",
@@ -52,29 +57,51 @@ const maskedUnits = [
   "e2scrub_all.timer",
 ];
 
-/**
- * Gives the directory with the root file system of a fresh Debian node, made by
- * mmdebstrap the first time. It is named after what went into it, so a change
- * of the lists above makes a new one.
- */
+/** QEMU and what makes its disks, in a root file system of their own: nothing of it goes onto this machine. */
+const qemuPackages = ["qemu-system-x86", "e2fsprogs"];
+
+/** Gives the directory with the root file system of a fresh Debian node. */
 export async function buildImage(suite: Suite): Promise<string> {
+  return buildRoot({ name: suite, what: `the ${suite} node image`, suite, packages, maskedUnits });
+}
+
+/** Gives the directory of a root file system with QEMU in it. */
+export async function buildQemuImage(): Promise<string> {
+  const recipe = { suite: "bookworm", packages: qemuPackages, maskedUnits: [] } as const;
+  return buildRoot({ name: "qemu", what: "the image with QEMU", ...recipe });
+}
+
+interface Recipe {
+  readonly name: string;
+  readonly what: string;
+  readonly suite: Suite;
+  readonly packages: readonly string[];
+  readonly maskedUnits: readonly string[];
+}
+
+/**
+ * Makes a root file system by mmdebstrap the first time. It is named after
+ * what went into it, so a change of the lists above makes a new one.
+ */
+async function buildRoot(recipe: Recipe): Promise<string> {
+  const { name, what, suite } = recipe;
   const images = join(labCache, "images");
   const digest = createHash("sha256")
-    .update(JSON.stringify([suite, packages, maskedUnits]))
+    .update(JSON.stringify([suite, recipe.packages, recipe.maskedUnits]))
     .digest("hex");
-  const image = join(images, `${suite}-${digest.slice(0, 12)}`);
+  const image = join(images, `${name}-${digest.slice(0, 12)}`);
   if (existsSync(image)) return image;
 
   await mkdir(images, { recursive: true });
   await removeAbandonedBuilds(images);
   const sources = await debianSources(suite);
-  process.stderr.write(`lab: building the ${suite} node image, once; this takes about a minute\n`);
-  const unfinished = join(images, `.building.${process.pid}.${findProcess(process.pid)?.startTime}.${suite}`);
-  const masks = maskedUnits.map((unit) => `ln -sf /dev/null "$1/etc/systemd/system/${unit}"`);
+  process.stderr.write(`lab: building ${what}, once; this takes about a minute\n`);
+  const unfinished = join(images, `.building.${process.pid}.${findProcess(process.pid)?.startTime}.${name}`);
+  const masks = recipe.maskedUnits.map((unit) => `ln -sf /dev/null "$1/etc/systemd/system/${unit}"`);
   const argv = [
     "--mode=root",
     "--variant=minbase",
-    `--include=${packages.join(",")}`,
+    `--include=${recipe.packages.join(",")}`,
     ...masks.map((mask) => `--customize-hook=${mask}`),
     suite,
     unfinished,
@@ -83,7 +110,7 @@ export async function buildImage(suite: Suite): Promise<string> {
   const result = await execa("mmdebstrap", argv, { stdin: "ignore", all: true, reject: false });
   if (result.failed) {
     await rm(unfinished, { recursive: true, force: true });
-    throw new Error(`Unable to build the ${suite} node image: mmdebstrap failed\n${lastLines(result.all)}`);
+    throw new Error(`Unable to build ${what}: mmdebstrap failed\n${lastLines(result.all)}`);
   }
   await rename(unfinished, image).catch(async (error: unknown) => {
     // Another run was quicker.

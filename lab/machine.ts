@@ -62,6 +62,16 @@ export async function missingForLab(): Promise<string[]> {
   return missing.length > 0 ? missing : tryNamespaces();
 }
 
+const VM_MEMORY = 3 * 2 ** 30;
+
+/** What this machine lacks to run a virtual machine, beyond what nodes need. */
+export function missingForVm(): string[] {
+  const available = 1024 * Number(/^MemAvailable: +(\d+)/m.exec(readFileSync("/proc/meminfo", "utf8"))?.[1] ?? 0);
+  if (available >= VM_MEMORY) return [];
+  const [has, needs] = [available, VM_MEMORY].map((bytes) => `${(bytes / 2 ** 30).toFixed(1)} GiB`);
+  return [`A virtual machine needs ${needs} of free memory, and there are ${has}.`];
+}
+
 async function tryNamespaces(): Promise<string[]> {
   await mkdir(labCache, { recursive: true });
   const trial = await mkdtemp(join(labCache, "trial-"));

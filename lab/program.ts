@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { buildTree } from "./build.ts";
 import type { Suite } from "./image.ts";
 import { type LabNode, startNode } from "./node.ts";
@@ -10,14 +10,17 @@ import { labCache } from "./paths.ts";
 /** Where the built program lies in a node before it is installed: where an admin would unpack it. */
 export const TREE_IN_NODE = "/root/opdbus-pve";
 
+/** The settings of a lab node. */
+export const LAB_SETTINGS = "/etc/opdbus/conf.d/lab.toml";
+
 /**
  * Puts the program on a node, and the one setting that this machine needs:
  * its kernel lends a node no cgroup controllers.
  */
 export async function bringProgram(node: LabNode, tree: string): Promise<void> {
   await cp(tree, join(node.root, TREE_IN_NODE), { recursive: true });
-  await mkdir(join(node.root, "etc/opdbus/conf.d"), { recursive: true });
-  await writeFile(join(node.root, "etc/opdbus/conf.d/lab.toml"), '[container]\nlimits = "best-effort"\n');
+  await mkdir(join(node.root, dirname(LAB_SETTINGS)), { recursive: true });
+  await writeFile(join(node.root, LAB_SETTINGS), '[container]\nlimits = "best-effort"\n');
 }
 
 /**
@@ -25,6 +28,11 @@ export async function bringProgram(node: LabNode, tree: string): Promise<void> {
  * The first call installs it for real and saves the disk; later ones start from that.
  */
 export async function startInstalledNode(name: string, suite: Suite = "trixie"): Promise<LabNode> {
+  return startNode({ name, layer: await installedLayer(suite) });
+}
+
+/** The name of the disk layer of such a node; made where missing. */
+export async function installedLayer(suite: Suite): Promise<string> {
   const tree = await buildTree();
   const digest = createHash("sha256")
     .update(readFileSync(join(tree, "tree.json")))
@@ -32,7 +40,7 @@ export async function startInstalledNode(name: string, suite: Suite = "trixie"):
     .slice(0, 12);
   const layer = `installed-${suite}-${digest}`;
   if (!existsSync(join(labCache, "layers", layer, "layer.json"))) await installLayer(tree, suite, layer);
-  return startNode({ name, layer });
+  return layer;
 }
 
 async function installLayer(tree: string, suite: Suite, layer: string): Promise<void> {

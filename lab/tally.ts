@@ -2,7 +2,7 @@ import { isNativeError } from "node:util/types";
 import { readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { execa } from "execa";
-import { missingForLab } from "./machine.ts";
+import { missingForLab, missingForVm } from "./machine.ts";
 import { checkout } from "./paths.ts";
 
 /** How many tests ended how. */
@@ -12,7 +12,7 @@ export interface Tally {
   readonly skipped: number;
 }
 
-type Project = "unit" | "e2e";
+type Project = "unit" | "e2e" | "vm";
 
 const staticChecks: readonly (readonly [command: string, ...argv: string[]])[] = [
   ["tsc", "--noEmit"],
@@ -33,9 +33,9 @@ export async function runStaticChecks(): Promise<Tally> {
 
 /** Runs the tests of these projects whose files match one of `filters`, or all; what cannot run here is counted as skipped. */
 export async function runTests(wanted: readonly Project[], filters: readonly string[]): Promise<Tally> {
-  const missing = wanted.includes("e2e") ? await missingForLab() : [];
-  const projects = missing.length > 0 ? wanted.filter((project) => project !== "e2e") : wanted;
-  announce(`vitest: ${projects.join(" and ")}`);
+  const skipped = await findSkipped(wanted);
+  const projects = wanted.filter((project) => !skipped.has(project));
+  announce(`vitest: ${projects.join(", ")}`);
   const report = join(checkout, ".cache/vitest.json");
   await rm(report, { force: true });
   const exitCode = await tool("vitest", [
@@ -47,14 +47,26 @@ export async function runTests(wanted: readonly Project[], filters: readonly str
     `--outputFile.json=${report}`,
     ...filters,
   ]);
-  const tally = await readReport(report, exitCode);
-  if (missing.length === 0) return refuseNothing(tally, filters);
+  let tally = await readReport(report, exitCode);
+  for (const [project, missing] of skipped) {
+    announce(`vitest: ${project} is skipped, because this machine cannot run it`);
+    for (const sentence of missing) print(sentence);
+    const tests = await listTests(project, filters);
+    print(`${tests.length} tests in ${new Set(tests.map(({ file }) => file)).size} files are skipped.`);
+    tally = addTallies(tally, { passed: 0, failed: 0, skipped: tests.length });
+  }
+  return refuseNothing(tally, filters);
+}
 
-  announce("vitest: e2e is skipped, because no node can run here");
-  for (const sentence of missing) print(sentence);
-  const skipped = await listTests("e2e", filters);
-  print(`${skipped.length} tests in ${new Set(skipped.map(({ file }) => file)).size} files are skipped.`);
-  return refuseNothing(addTallies(tally, { passed: 0, failed: 0, skipped: skipped.length }), filters);
+/** The projects that cannot run here, each with what is missing. */
+async function findSkipped(wanted: readonly Project[]): Promise<Map<Project, string[]>> {
+  if (wanted.every((project) => project === "unit")) return new Map();
+  const forNodes = await missingForLab();
+  const missing: readonly (readonly [Project, string[]])[] = [
+    ["e2e", forNodes],
+    ["vm", [...forNodes, ...missingForVm()]],
+  ];
+  return new Map(missing.filter(([project, sentences]) => wanted.includes(project) && sentences.length > 0));
 }
 
 /** A filter that matches nothing is a mistake, and not a success. */

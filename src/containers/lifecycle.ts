@@ -38,8 +38,11 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
     return unit.stdout.trim() === "active" ? undefined : "ended";
   });
   if (started !== "running") {
-    throw new UserError(`Unable to start ${name}:\n${await unitLog(host, name, since)}`, {
-      hint: `journalctl -u ${unitOf(name)}; lxc-start -F -n ${name} -l DEBUG -o /dev/stderr`,
+    const said = await unitLog(host, name, since);
+    throw new UserError(`Unable to start ${name}:\n${said}`, {
+      hint: said.includes("apparmor_parser not available")
+        ? "apt-get install --no-install-recommends apparmor"
+        : `journalctl -u ${unitOf(name)}; lxc-start -F -n ${name} -l DEBUG -o /dev/stderr`,
     });
   }
   return true;
@@ -124,7 +127,7 @@ async function haltOrKill(host: Host, name: string, how: readonly string[]): Pro
   }
 }
 
-// a container that was killed leaves its unit marked as failed, and the host as degraded
+// a container that was killed, or did not start, leaves its unit marked as failed, and the host as degraded
 async function clearFailure(host: Host, name: string): Promise<void> {
   const state = await host.probe(["systemctl", "is-failed", unitOf(name)]);
   if (state.stdout.trim() === "failed") await host.run(["systemctl", "reset-failed", unitOf(name)]);
@@ -156,7 +159,10 @@ export async function destroyContainer(host: Host, name: string, force: boolean)
     const onboot = await startsOnBoot(host, name);
     if (onboot) await setOnboot(host, name, false);
     await takeAway(host, name, gone);
-    if (!(await runningContainers(host)).has(name)) return discard(host, gone);
+    if (!(await runningContainers(host)).has(name)) {
+      await clearFailure(host, name);
+      return discard(host, gone);
+    }
     // somebody started it meanwhile, and found all of it before it was taken away
     await putBack(host, name, gone);
     if (onboot) await setOnboot(host, name, true);

@@ -39,6 +39,8 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "# Written by op-dbus at creation. Lines that you add stay.",
     "lxc.include = /usr/share/lxc/config/common.conf",
     "lxc.include = /usr/share/lxc/config/userns.conf",
+    // a /sys that can be written is a guest's whose udev thinks that it owns the machine, and fails at it
+    "lxc.mount.auto = sys:mixed",
     `lxc.uts.name = ${record.name}`,
     "",
     "# root in the container is nobody on the host; the mapping happens when the root file system is mounted",

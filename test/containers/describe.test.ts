@@ -56,7 +56,7 @@ test.each([
     "a configuration with a line of nonsense",
     "config",
     (text: string) => `# mine\n\n${text}`.replace("lxc.signal", "signal"),
-    /db\/config, line 15 is no line of LXC's: signal\.halt = SIGRTMIN\+3$/,
+    /db\/config, line 16 is no line of LXC's: signal\.halt = SIGRTMIN\+3$/,
   ],
   [
     "another root file system",

@@ -51,6 +51,14 @@ test("a container that does not come up is told with what its unit said", async 
   });
 });
 
+test("a start that fails for want of AppArmor's parser names the package", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl start", "");
+  host.script("journalctl", "apparmor_prepare: Cannot use generated profile: apparmor_parser not available\n");
+  const hint = "apt-get install --no-install-recommends apparmor";
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({ hint });
+});
+
 test("destroys all of it: data, link, start with the host", async () => {
   const host = await hostWith("web-01");
   await setOnboot(host, "web-01", true);
@@ -59,6 +67,14 @@ test("destroys all of it: data, link, start with the host", async () => {
   expect(await host.list(CONTAINERS)).toEqual([]);
   expect(await host.list("/var/lib/lxc")).toEqual([]);
   expect((await host.probe(["systemctl", "is-enabled", unitOf("web-01")])).stdout).toBe("disabled\n");
+});
+
+test("one that did not start leaves no failed unit when it is destroyed", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl is-failed", "failed\n");
+  host.script("systemctl reset-failed", "");
+  await destroyContainer(host, "web-01", false);
+  expect(host.changes).toContain("run systemctl reset-failed lxc@web-01.service");
 });
 
 test("one that runs is destroyed only by force", async () => {

@@ -46,10 +46,15 @@ WantedBy=multi-user.target
 `,
   },
   {
-    // an ordering only: a container of somebody else must start also where our pool is broken
+    // an ordering only: a container of somebody else must start also where our pool is broken;
+    // and a container that halts by itself has nothing left to stop, which must not count as a failure
     path: `${SYSTEM_UNITS}/lxc@.service.d/50-opdbus.conf`,
     text: `[Unit]
 After=${POOL_MOUNT_UNIT}
+
+[Service]
+ExecStop=
+ExecStop=-/usr/bin/lxc-stop -n %i
 `,
   },
 ];
