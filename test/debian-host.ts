@@ -40,7 +40,8 @@ const PROGRAM_FILES = { "op-dbus": "#!/bin/sh\n", "lib/main.mjs": "// the progra
 
 function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
   const digests = Object.entries(PROGRAM_FILES).map(([path, text]) => [path, sha256(text)]);
-  const commands = "btrfs mkfs.btrfs lxc-start mmdebstrap newuidmap usermod chattr ip flock setpriv tar".split(" ");
+  const commands =
+    "btrfs mkfs.btrfs lxc-start mmdebstrap newuidmap usermod chattr ip flock setpriv tar find perl".split(" ");
   return {
     ...Object.fromEntries(commands.map((name) => [`/usr/bin/${name}`, ""])),
     "/dev/loop-control": "",
@@ -88,14 +89,10 @@ const BTRFS: Record<string, Behaviour> = {
     return tree.drop(path);
   },
   "btrfs filesystem sync": "",
-  // looks for subvolumes, of which -xdev enters none, or for devices, of which this tree has none
+  // opens or removes subvolumes, or looks for devices, of which this tree has none
   find: ({ argv, tree }) => {
-    if (!argv.includes("-inum")) return "";
-    const all = subvolumesIn(tree, argv[1] ?? "");
-    return all
-      .filter((path) => !all.some((other) => path.startsWith(`${other}/`)))
-      .map((path) => `${path}\0`)
-      .join("");
+    const path = argv[1] ?? "";
+    if (argv.includes("-depth")) for (const each of subvolumesIn(tree, path).toReversed()) tree.drop(each);
   },
   rmdir: ({ argv, tree }) => tree.drop(last(argv)),
   "btrfs property get": ({ argv, tree }) => {
@@ -226,10 +223,9 @@ function copyTree(tree: Tree, from: string, to: string): void {
   }
 }
 
-/** The subvolumes below a path that have no other in between. */
+/** The subvolumes below a path, each before those inside it. */
 function subvolumesIn(tree: Tree, path: string): string[] {
-  const all = tree.below(path).filter((each) => each !== path && tree.get(each)?.inode === 256);
-  return all.filter((each) => !all.some((other) => each.startsWith(`${other}/`)));
+  return tree.below(path).filter((each) => each !== path && tree.get(each)?.inode === 256);
 }
 
 function append(tree: Tree, path: string, text: string): void {

@@ -1,4 +1,7 @@
+import { shellText } from "../host/command-failed.ts";
+import { UserError } from "../host/errors.ts";
 import type { FileStat, Host, HostView } from "../host/host.ts";
+import { listMounts } from "./mounts.ts";
 
 /** The root of a BTRFS subvolume always has inode 256. */
 export function isSubvolume(found: FileStat | undefined): boolean {
@@ -36,17 +39,17 @@ export async function isReadOnly(host: HostView, path: string): Promise<boolean>
  * Removes a subvolume and the subvolumes inside it: a guest and its systemd
  * make some of their own (/var/lib/machines). Nothing there is no error. Goes
  * on when it is interrupted: what an interruption cut off is removed by this.
+ * @throws {UserError} when something is mounted inside, which is not ours to remove
  */
 export async function deleteSubvolume(host: Host, path: string): Promise<void> {
   if (!isSubvolume(await host.stat(path))) return host.remove(path);
   try {
     return await removeEmptied(host, path);
-  } catch (error) {
-    const inside = await findInside(host, path);
-    if (inside.length === 0) throw error;
+  } catch {
+    await refuseMounts(host, path);
     // what is inside a sealed subvolume cannot be taken out of it
-    await host.run(["btrfs", "property", "set", path, "ro", "false"], { undo: true });
-    for (const each of inside) await deleteSubvolume(host, each);
+    await forEachSubvolume(host, path, [], OPEN);
+    await forEachSubvolume(host, path, ["-depth", "-mindepth", "1"], DESTROY);
     await removeEmptied(host, path);
   }
 }
@@ -55,10 +58,25 @@ async function removeEmptied(host: Host, path: string): Promise<void> {
   await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
 }
 
-// find(1) and not btrfs' own list: it follows no links, and ends names where a guest cannot
-async function findInside(host: Host, path: string): Promise<string[]> {
-  const found = await host.run(["find", path, "-xdev", "-mindepth", "1", "-type", "d", "-inum", "256", "-print0"], {
-    undo: true,
+async function refuseMounts(host: Host, path: string): Promise<void> {
+  const inside = (await listMounts(host)).find((mount) => mount.path.startsWith(`${path}/`));
+  if (inside === undefined) return;
+  throw new UserError(`Unable to remove ${path}: something is mounted in it, at ${inside.path}`, {
+    hint: `umount ${shellText([inside.path])}   # then try again`,
   });
-  return found.stdout.split("\0").filter((each) => each !== "");
+}
+
+// In the folder of each, and by the ioctls of linux/btrfs.h: a guest can nest folders until no path names what
+// is in them, and btrfs(8) makes paths of what it is given. Perl is on every Debian (perl-base is essential).
+const OPEN = String.raw`use Fcntl;
+  sysopen(my $it, $ARGV[0], O_RDONLY | O_DIRECTORY | O_NOFOLLOW) or die "$ARGV[0]: $!";
+  ioctl($it, 0x4008941a, my $flags = pack("Q", 0)) or die "unable to open the subvolume $ARGV[0]: $!"; # SUBVOL_SETFLAGS`;
+const DESTROY = String.raw`use Fcntl;
+  my ($name) = $ARGV[0] =~ m{^\./(.+)$}s or die;
+  sysopen(my $folder, ".", O_RDONLY | O_DIRECTORY) or die $!;
+  ioctl($folder, 0x5000940f, pack("q a4088", 0, $name)) or die "unable to remove the subvolume $name: $!"; # SNAP_DESTROY`;
+
+async function forEachSubvolume(host: Host, path: string, how: readonly string[], script: string): Promise<void> {
+  const look = ["find", path, ...how, "-type", "d", "-inum", "256"] as const;
+  await host.run([...look, "-execdir", "perl", "-e", script, "{}", ";"], { undo: true });
 }

@@ -6,6 +6,19 @@ import { startInstalledNode } from "../../lab/program.ts";
 
 const POOL = "/var/lib/op-dbus";
 
+// ioctls of linux/btrfs.h: SUBVOL_CREATE, SET_RECEIVED_SUBVOL, SUBVOL_SETFLAGS (2 is read-only)
+const GUEST_SUBVOLUMES = String.raw`
+use Fcntl;
+sub call { my ($at, $request, $with) = @_; sysopen(my $d, $at, O_RDONLY | O_DIRECTORY) or die "$at: $!"; ioctl($d, $request, $with) or die "$at: $!"; }
+sub make { my ($at, $name) = @_; call($at, 0x5000940e, pack("q a4088", 0, $name)); }
+make("/srv", "inner"); make("/srv/inner", "-most" . chr(10) . " of all");
+make("/srv", "sealed"); make("/srv/sealed", "inside");
+call("/srv/sealed", 0xc0c89425, chr(17) x 16 . pack("Q Q", 1, 1) . chr(0) x 168);
+call("/srv/sealed", 0x4008941a, pack("Q", 2));
+chdir "/srv"; my $long = "d" x 250;
+for (1 .. 20) { mkdir $long or die $!; chdir $long or die $!; }
+make(".", "deep"); print "made";`;
+
 describe("containers on an installed node", () => {
   let node: LabNode;
 
@@ -239,13 +252,13 @@ describe("containers on an installed node", () => {
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
-  test("subvolumes that a guest made go with it", async () => {
-    await op("container", "create", "nest", "--network", "none", "--wait");
-    await sh(
-      `btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner' && btrfs subvolume create '${POOL}/@containers/nest/rootfs/srv/inner/most'`,
-    );
+  test("subvolumes that a guest made go with it, however deep, sealed, or called", async () => {
+    await op("container", "create", "nest", "--network", "none", "--start");
+    // the guest's own root makes them: BTRFS lets anybody, and seal what is theirs
+    const made = await node.run(["lxc-attach", "-n", "nest", "--", "perl", "-e", GUEST_SUBVOLUMES]);
+    expect(made).toMatchObject({ exitCode: 0, stdout: "made" });
     expect(await op("container", "destroy", "nest", "--force", "--yes")).toMatchObject({ exitCode: 0 });
-    expect(await sh(`btrfs subvolume list -o ${POOL}/@containers`)).toBe("");
+    expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
   test("a full pool fails a create with its reason and leaves nothing", async () => {

@@ -20,6 +20,8 @@ const REQUIRED: readonly (readonly [command: string, debianPackage: string])[] =
   ["flock", "util-linux"],
   ["setpriv", "util-linux"],
   ["tar", "tar"],
+  ["find", "findutils"],
+  ["perl", "perl-base"],
 ];
 
 /** Step 1: what kind of host this is, and whether it has what all later steps need. */
