@@ -21,6 +21,7 @@ import { type Finished, runInNode, type Running, type RunOptions, showInNode, sp
 
 export { missingForLab } from "./machine.ts";
 
+/** What a node should be. */
 export interface NodeOptions {
   /** Its host name; one node of a name at a time. */
   readonly name: string;

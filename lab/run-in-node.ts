@@ -15,6 +15,7 @@ export interface Finished {
   readonly stderr: string;
 }
 
+/** How a command is run in a node. */
 export interface RunOptions {
   /** Its standard input; else that is empty. */
   readonly input?: string;

@@ -82,6 +82,7 @@ export function conclude(tally: Tally): void {
   process.exitCode = tally.failed > 0 ? 1 : 0;
 }
 
+/** Both together. */
 export function addTallies(left: Tally, right: Tally): Tally {
   return {
     passed: left.passed + right.passed,

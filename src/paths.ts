@@ -1,16 +1,26 @@
 /** Where the pool is mounted, or lies as a subvolume of a BTRFS host. Fixed by the specification. */
 export const POOL = "/var/lib/op-dbus";
 
+/** The audit log (specification, section 8). */
 export const AUDIT_DATABASE = `${POOL}/@timing/blockchain.db`;
+/** What `op-dbus query --save` writes. */
 export const CURRENT_STATE = `${POOL}/@state/current-state.json`;
+/** Sealed snapshots of plugin folders. */
 export const SNAPSHOTS = `${POOL}/@snapshots`;
+/** A subvolume for each plugin. */
 export const PLUGINS = `${POOL}/@plugins`;
+/** A folder for each template. */
 export const TEMPLATES = `${POOL}/@templates`;
+/** A folder for each container. */
 export const CONTAINERS = `${POOL}/@containers`;
+/** Unix sockets (specification, section 9). */
 export const SOCKETS = `${POOL}/sockets`;
 
 /** What belongs to this host and must be there without the pool. */
 export const HOST_STATE = "/var/lib/opdbus-pve";
+/** The sparse file of a pool that lies in one. */
 export const POOL_IMAGE = `${HOST_STATE}/pool.img`;
+/** What is forgotten at the next boot: locks, checked settings. */
 export const RUNTIME = "/run/opdbus";
+/** The admin's settings and definitions, and the installer's markers. */
 export const SETTINGS = "/etc/opdbus";

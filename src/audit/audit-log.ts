@@ -29,6 +29,7 @@ export interface AuditReader {
   close(): void;
 }
 
+/** The audit log, open for reading and appending. */
 export interface AuditLog extends AuditReader {
   /**
    * Appends all or none, on the disk when it returns. Returns the ids in the
@@ -37,6 +38,7 @@ export interface AuditLog extends AuditReader {
   append(...entries: AuditEntry[]): number[];
 }
 
+/** What tests replace of the world around the log. */
 export interface AuditLogOptions {
   /** The clock in milliseconds, as `Date.now`. */
   now?: () => number;

@@ -2,7 +2,9 @@ import type Database from "better-sqlite3";
 import { UserError } from "../host/errors.ts";
 import { entryHash } from "./chain.ts";
 
+/** What JSON can say (RFC 8259). */
 export type Json = null | boolean | number | string | Json[] | JsonObject;
+/** A JSON object, such as the metadata of a row. */
 export type JsonObject = { [key: string]: Json };
 
 /** What to append. Secrets must not be in it: nothing here masks them. */
@@ -15,6 +17,7 @@ export interface AuditEntry {
   timestamp?: number;
 }
 
+/** One row of the log, as it was written. */
 export interface AuditRow {
   id: number;
   /** Seconds since 1970, as the writer's clock said; not necessarily rising. */

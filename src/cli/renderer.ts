@@ -3,6 +3,7 @@ import { jsonText } from "../report/json.ts";
 import { layOut } from "../report/table.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
 
+/** How commands speak to people and to programs. */
 export interface Renderer {
   /** Progress and remarks, on standard error. */
   readonly report: Report;

@@ -2,6 +2,7 @@ import { EXIT, UserError } from "../host/errors.ts";
 
 /** The networks of the specification, and none at all. */
 export const NETWORKS = ["socket", "mesh", "none"] as const;
+/** One of `NETWORKS`. */
 export type ContainerNetwork = (typeof NETWORKS)[number];
 
 /** A template's name is a folder in @templates and part of a file name on Proxmox VE. */

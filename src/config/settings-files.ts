@@ -3,6 +3,7 @@ import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { SETTINGS } from "../paths.ts";
 
+/** A file of settings, as it was read. */
 export interface SettingsFile {
   readonly path: string;
   readonly text: string;

@@ -47,6 +47,7 @@ export const settingsSchema = z.strictObject({
     .prefault({}),
 });
 
+/** Checked settings, with the defaults filled in. */
 export type Settings = z.output<typeof settingsSchema>;
 
 /** Where templates' packages come from. */

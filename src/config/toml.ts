@@ -2,6 +2,7 @@ import { parse, TomlError } from "smol-toml";
 import type * as z from "zod";
 import { EXIT, UserError } from "../host/errors.ts";
 
+/** A table of TOML, not checked yet. */
 export type TomlTable = Record<string, unknown>;
 
 /** @throws {UserError} with file, line and column when the text is no TOML */

@@ -1,6 +1,7 @@
 /** A command and its arguments; never a shell string. */
 export type Argv = readonly [command: string, ...args: string[]];
 
+/** How a command ended. */
 export interface CommandResult {
   /** Exit status; 127 when the command does not exist, 128 + n when signal n ended it. */
   readonly exitCode: number;
@@ -8,6 +9,7 @@ export interface CommandResult {
   readonly stderr: string;
 }
 
+/** How a command is run. */
 export interface CommandOptions {
   /** Text for standard input, which is closed otherwise. */
   readonly input?: string;
@@ -20,6 +22,7 @@ export interface CommandOptions {
   readonly undo?: boolean;
 }
 
+/** What lies at a path (lstat(2)). */
 export interface FileStat {
   readonly type: "file" | "directory" | "link" | "other";
   /** Permission bits, 0o0000 to 0o7777. */
@@ -35,6 +38,7 @@ export interface FileStat {
   readonly modifiedMs: number;
 }
 
+/** Permission bits and owners; what is left out stays as it is. */
 export interface FileAttributes {
   readonly mode?: number;
   readonly uid?: number;

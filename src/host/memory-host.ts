@@ -36,8 +36,10 @@ interface Call {
 
 /** What a command gives: its output, its exit status, or more than one of them. Nothing is success in silence. */
 type Answer = string | number | Partial<CommandResult> | void;
+/** What stands for a command: its answer, or what gives it. */
 export type Behaviour = Answer | ((call: Call) => Answer | Promise<Answer>);
 
+/** A machine in memory, and what was done to it. */
 export interface MemoryHost extends Host {
   readonly tree: Tree;
   /** Every command that was asked for, as one would type it. */
@@ -52,6 +54,7 @@ export interface MemoryHost extends Host {
   forget(): void;
 }
 
+/** What a machine in memory starts with. */
 export interface MemoryMachine {
   /** Path to text, or to an entry. A path that ends in a slash is a directory. */
   readonly files?: Readonly<Record<string, string | Entry>>;

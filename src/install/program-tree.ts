@@ -15,6 +15,7 @@ interface TreeManifest {
   readonly files: Readonly<Record<string, string>>;
 }
 
+/** What a look at the program found. */
 export type TreeFinding =
   | { readonly state: "ok" }
   /** What is to be installed. */

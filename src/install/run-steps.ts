@@ -9,6 +9,7 @@ export interface Planned {
   readonly finding: Finding;
 }
 
+/** What became of a step. */
 export interface StepOutcome {
   readonly id: string;
   readonly outcome: "changed" | "already" | "later";

@@ -11,7 +11,9 @@ export type Finding =
   /** This version does not know how; the step's `notYet` says what. */
   | { readonly state: "later" };
 
+/** Nothing is to be done. */
 export const OK: Finding = { state: "ok" };
+/** Not in this version. */
 export const LATER: Finding = { state: "later" };
 
 /** `change` with these sentences, or `ok` when there are none. */

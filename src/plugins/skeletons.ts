@@ -4,6 +4,7 @@ interface SkeletonFile {
   readonly content: string;
 }
 
+/** What a plugin folder starts with. */
 export interface PluginSkeleton {
   readonly name: string;
   readonly files: readonly SkeletonFile[];

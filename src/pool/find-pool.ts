@@ -7,6 +7,7 @@ import { isSubvolume } from "./subvolumes.ts";
 
 /** systemd's name for a mount at /var/lib/op-dbus, see systemd-escape(1). */
 export const POOL_MOUNT_UNIT = String.raw`var-lib-op\x2ddbus.mount`;
+/** The mount unit of a pool in a file or on a device. */
 export const POOL_MOUNT_UNIT_FILE = `/etc/systemd/system/${POOL_MOUNT_UNIT}`;
 const SMALLEST_POOL = 256 * 2 ** 20;
 
@@ -18,6 +19,7 @@ export interface PoolRequest {
   readonly confirmFormat?: string;
 }
 
+/** What a look for the pool found. */
 export type PoolFinding =
   | {
       readonly state: "ready";

@@ -1,3 +1,4 @@
+/** One of the subvolumes that make the pool. */
 export interface PoolSubvolume {
   readonly name: string;
   readonly purpose: string;

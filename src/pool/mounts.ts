@@ -1,5 +1,6 @@
 import type { HostView } from "../host/host.ts";
 
+/** A mount, as the kernel lists it. */
 export interface Mount {
   readonly path: string;
   readonly type: string;

@@ -4,6 +4,7 @@ import { SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountHolding } from "./mounts.ts";
 import { findPool } from "./find-pool.ts";
 
+/** How large the pool is, and how full. */
 export interface PoolUsage {
   readonly path: string;
   readonly kind: "subvolume" | "loop" | "device";
@@ -15,6 +16,7 @@ export interface PoolUsage {
   readonly growth?: { readonly mayGrowBytes: number; readonly hostFreeBytes: number };
 }
 
+/** How large a subvolume is, and what compression makes of it. */
 export interface SubvolumeUsage {
   readonly name: string;
   readonly purpose: string;

@@ -1,4 +1,5 @@
 /** What work has to say while it runs; one renderer decides how it looks. */
+/** Takes what work has to say. */
 export type ReportEvent =
   | { readonly kind: "say"; readonly text: string }
   | { readonly kind: "warn"; readonly text: string }

@@ -21,6 +21,7 @@ import {
 import { aptSources, type Mirrors } from "./mirror.ts";
 import { pruneVersions } from "./versions.ts";
 
+/** How a template is built. */
 export interface BuildOptions extends Mirrors {
   /** One of the definition's suites; the first unless given. */
   readonly suite?: string;

@@ -23,6 +23,7 @@ export interface Manifest {
   readonly packages: Readonly<Record<string, string>>;
 }
 
+/** A sealed version of a template. */
 export interface TemplateVersion {
   readonly version: string;
   readonly current: boolean;

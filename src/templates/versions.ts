@@ -6,6 +6,7 @@ import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestTree } from "./digest.ts";
 import { listVersions, lockTemplate, readManifest, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
 
+/** Whether a version is what was built. */
 export interface Verdict {
   readonly name: string;
   readonly version: string;

@@ -7,6 +7,7 @@ import { OK, type Step } from "../step.ts";
 /** Its presence means: this is an installed node, a further run is an upgrade. */
 const INSTALLED_MARKER = `${SETTINGS}/installed`;
 
+/** What /etc/opdbus/installed says; its keys are those of the file. */
 export interface InstalledMarker {
   readonly version: string;
   /** ISO 8601, UTC. */
