@@ -206,6 +206,8 @@ export async function destroy(
 ): Promise<void> {
   await runCommand(options, async (session) => {
     const { host } = session;
+    requireRoot();
+    for (const name of names) checkContainerName(name);
     await confirm(session, {
       question: `Remove ${names.join(", ")} and all data for good?`,
       yes: options.yes,

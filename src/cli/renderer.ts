@@ -1,4 +1,4 @@
-import { Interrupted, UserError } from "../host/errors.ts";
+import { EXIT, Interrupted, UserError } from "../host/errors.ts";
 import { jsonText } from "../report/json.ts";
 import { layOut } from "../report/table.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
@@ -34,10 +34,12 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     colour: wanted && (stderr.isTTY || Boolean(process.env["CLICOLOR_FORCE"])),
     quiet: options.quiet,
   };
-  // a reader that went away (`| head`) must not end a change half way
+  // a reader that went away (`| head`), or a full disk behind it, must not end a change half way
   for (const stream of [stdout, stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code !== "EPIPE") throw error;
+      if (error.code === "EPIPE" || process.exitCode === EXIT.failed) return;
+      process.exitCode = EXIT.failed;
+      if (stream === stdout) stderr.write(`error: Unable to write the result: ${error.message}\n`);
     });
   }
   let gaveJson = false;

@@ -5,6 +5,7 @@ import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
+import { refuseMountsIn } from "../pool/mounts.ts";
 import { linkForLxc } from "./create.ts";
 import { containerFolder, LXC_PATH, readRecord } from "./record.ts";
 import { runningContainers } from "./running.ts";
@@ -153,6 +154,7 @@ export async function destroyContainer(host: Host, name: string, force: boolean)
   if (!(await linksToUs(host, name)) && (await host.stat(containerFolder(name))) === undefined) {
     await readRecord(host, name);
   }
+  await refuseMountsIn(host, containerFolder(name));
   const gone = join(CONTAINERS, await claimName(host, "gone", name));
   for (let attempt = 0; attempt < DESTROY_ATTEMPTS; attempt++) {
     await requireStopped(host, name, force);

@@ -77,6 +77,10 @@ const operations: FileOperations = {
 /** Errors of system calls that are the machine's state, and no mistake of ours (errno(3)). */
 const REFUSALS: Readonly<Record<string, readonly [why: string, hint: string]>> = {
   EACCES: ["permission denied", "run the command as root"],
+  EBUSY: ["it is in use", "findmnt -R PATH   # a mount?"],
+  EISDIR: ["it is a folder", "ls -ld PATH   # name a file, or move the folder away"],
+  ELOOP: ["its links lead in a circle", "namei -l PATH"],
+  ENAMETOOLONG: ["the path is too long", "give the path of a file"],
   EDQUOT: ["the disk quota is used up", "df -h PATH   # free some space, or raise the quota"],
   EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
   ENOSPC: ["no space is left on the disk", "df -h PATH; df -i PATH   # free some space"],

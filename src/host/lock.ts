@@ -3,6 +3,7 @@ import * as fs from "node:fs";
 import type { Socket } from "node:net";
 import { dirname } from "node:path";
 import { EXIT, UserError } from "./errors.ts";
+import { environment } from "./run-command.ts";
 
 /**
  * Takes a lock in the kernel's keeping: a child `flock FILE cat` holds it and
@@ -15,6 +16,7 @@ export async function holdLock(path: string, holder: string): Promise<() => Prom
   const child = spawn("flock", ["--nonblock", "--conflict-exit-code", "6", path, "cat"], {
     stdio: ["pipe", "pipe", "inherit"],
     detached: true,
+    env: environment(),
   });
   const ended = new Promise<number>((resolve, reject) => {
     child.once("error", reject);

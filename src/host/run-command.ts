@@ -90,7 +90,8 @@ function common(signal: AbortSignal, options: CommandOptions) {
   } as const;
 }
 
-function environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
+/** What every command gets, and nothing of ours: the same wherever we were called from. */
+export function environment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
   return {
     PATH,
     HOME: "/root",

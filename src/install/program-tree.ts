@@ -77,7 +77,7 @@ async function isCopy(host: HostView, tree: string, manifest: TreeManifest): Pro
 }
 
 const MANIFEST = "tree.json";
-const FINISHED = /^\w[\w.+]*-\d+$/;
+const FINISHED = /^\w[\w.+-]*-\d+$/;
 
 async function readManifest(host: HostView, tree: string): Promise<TreeManifest | undefined> {
   const text = await host.readText(join(tree, MANIFEST));

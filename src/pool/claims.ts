@@ -1,4 +1,5 @@
 import type { Host, HostView } from "../host/host.ts";
+import { refuseMountsIn } from "./mounts.ts";
 import { deleteSubvolume } from "./subvolumes.ts";
 
 /** Unfinished work carries its process in its name, so that what a dead one left can be told from what a live one makes. */
@@ -30,8 +31,9 @@ export async function sweepAbandoned(host: Host, folder: string): Promise<string
   return abandoned;
 }
 
-/** Removes a folder and the subvolume `rootfs` in it. */
+/** Removes a folder and the subvolume `rootfs` in it. @throws {UserError} when something is mounted in it */
 export async function discard(host: Host, path: string): Promise<void> {
+  await refuseMountsIn(host, path);
   await deleteSubvolume(host, `${path}/rootfs`);
   await host.remove(path);
 }

@@ -1,3 +1,5 @@
+import { shellText } from "../host/command-failed.ts";
+import { UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 
 /** A mount, as the kernel lists it. */
@@ -54,6 +56,18 @@ export function mountHolding(mounts: readonly Mount[], path: string): Mount | un
       (best, mount) => (best && best.path.length > mount.path.length ? best : mount),
       undefined,
     );
+}
+
+/**
+ * Whatever removes a folder goes through what is mounted in it: that is somebody's data, and not ours.
+ * @throws {UserError} when something is mounted below the path
+ */
+export async function refuseMountsIn(host: HostView, path: string): Promise<void> {
+  const inside = (await listMounts(host)).find((mount) => mount.path.startsWith(`${path}/`));
+  if (inside === undefined) return;
+  throw new UserError(`Unable to remove ${path}: something is mounted in it, at ${inside.path}`, {
+    hint: `umount ${shellText([inside.path])}   # then try again`,
+  });
 }
 
 function unescape(field: string): string {

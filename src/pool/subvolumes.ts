@@ -1,7 +1,5 @@
-import { shellText } from "../host/command-failed.ts";
-import { UserError } from "../host/errors.ts";
 import type { FileStat, Host, HostView } from "../host/host.ts";
-import { listMounts } from "./mounts.ts";
+import { refuseMountsIn } from "./mounts.ts";
 
 /** The root of a BTRFS subvolume always has inode 256. */
 export function isSubvolume(found: FileStat | undefined): boolean {
@@ -46,7 +44,7 @@ export async function deleteSubvolume(host: Host, path: string): Promise<void> {
   try {
     return await removeEmptied(host, path);
   } catch {
-    await refuseMounts(host, path);
+    await refuseMountsIn(host, path);
     // what is inside a sealed subvolume cannot be taken out of it
     await forEachSubvolume(host, path, [], OPEN);
     await forEachSubvolume(host, path, ["-depth", "-mindepth", "1"], DESTROY);
@@ -56,14 +54,6 @@ export async function deleteSubvolume(host: Host, path: string): Promise<void> {
 
 async function removeEmptied(host: Host, path: string): Promise<void> {
   await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
-}
-
-async function refuseMounts(host: Host, path: string): Promise<void> {
-  const inside = (await listMounts(host)).find((mount) => mount.path.startsWith(`${path}/`));
-  if (inside === undefined) return;
-  throw new UserError(`Unable to remove ${path}: something is mounted in it, at ${inside.path}`, {
-    hint: `umount ${shellText([inside.path])}   # then try again`,
-  });
 }
 
 // In the folder of each, and by the ioctls of linux/btrfs.h: a guest can nest folders until no path names what

@@ -1,4 +1,5 @@
 import { spawnSync } from "node:child_process";
+import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { humanBytes } from "../../src/report/bytes.ts";
@@ -28,6 +29,16 @@ const WARNING = ["report", { kind: "warn", text: "careful" }] as const;
 const REMARK = ["report", { kind: "say", text: "remark" }] as const;
 
 describe("without a terminal", () => {
+  test("output that finds a full disk is told once, and does not end the work", () => {
+    const argv = [WORKER, JSON.stringify([["print", "one"], ["print", "two"], REMARK]), "{}"];
+    const full = openSync("/dev/full", "w");
+    const { stderr, status } = spawnSync(process.execPath, argv, { encoding: "utf8", stdio: ["ignore", full, "pipe"] });
+    closeSync(full);
+    expect(stderr.match(/Unable to write the result: ENOSPC/g)).toHaveLength(1);
+    expect(stderr).toContain("remark\n");
+    expect(status).toBe(1);
+  });
+
   test("results go to standard output and talk to standard error, in plain lines", () => {
     expect(render([REMARK, PROGRESS, WARNING, ["print", "result"]])).toEqual({
       stdout: "result\n",

@@ -69,6 +69,18 @@ test("destroys all of it: data, link, start with the host", async () => {
   expect((await host.probe(["systemctl", "is-enabled", unitOf("web-01")])).stdout).toBe("disabled\n");
 });
 
+test("what somebody mounted in its folder stops a destroy before anything is done", async () => {
+  const host = await hostWith("web-01");
+  const mounts = host.tree.get("/proc/self/mountinfo")?.text ?? "";
+  host.tree.put("/proc/self/mountinfo", {
+    text: `${mounts}99 27 0:60 /data ${CONTAINERS}/web-01/data rw shared:99 - ext4 /dev/sdc rw\n`,
+  });
+  await expect(destroyContainer(host, "web-01", true)).rejects.toMatchObject({
+    message: expect.stringContaining(`something is mounted in it, at ${CONTAINERS}/web-01/data`),
+  });
+  expect(host.changes).toEqual([]);
+});
+
 test("one that did not start leaves no failed unit when it is destroyed", async () => {
   const host = await hostWith("web-01");
   host.script("systemctl is-failed", "failed\n");

@@ -261,6 +261,17 @@ describe("containers on an installed node", () => {
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
+  test("what is mounted in a container's folder is never removed with it", async () => {
+    await op("container", "create", "bm", "--network", "none");
+    const data = `${POOL}/@containers/bm/data`;
+    await sh(`mkdir -p /srv/data ${data}; echo precious >/srv/data/file; mount --bind /srv/data ${data}`);
+    const refused = await op("container", "destroy", "bm", "--yes");
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining(`umount ${data}`) });
+    expect(await sh(`cat /srv/data/file; ls /var/lib/lxc`)).toBe("precious\nbm\n");
+    await sh(`umount ${data}`);
+    expect(await op("container", "destroy", "bm", "--yes")).toMatchObject({ exitCode: 0 });
+  });
+
   test("a full pool fails a create with its reason and leaves nothing", async () => {
     const before = await traces();
     await op("container", "create", "before-full", "--network", "none");

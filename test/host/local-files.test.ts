@@ -53,7 +53,9 @@ test.each([
 ])("%s leaves nothing beside a path that it cannot take", async (_, change) => {
   const folder = temporaryDirectory();
   fs.mkdirSync(join(folder, "taken", "inside"), { recursive: true });
-  await expect(change(join(folder, "taken"))).rejects.toThrow(/EISDIR|EEXIST|ENOTEMPTY/);
+  await expect(change(join(folder, "taken"))).rejects.toThrow(
+    `Unable to change ${join(folder, "taken")}: it is a folder`,
+  );
   expect(fs.readdirSync(folder)).toEqual(["taken"]);
 });
 

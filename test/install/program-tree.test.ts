@@ -5,15 +5,15 @@ import { TREE } from "../../src/tree.ts";
 import { debianHost } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";
 
-const OLD = `${PROGRAM}/0.0.9-1`;
+const OLD = `${PROGRAM}/0.0.9-rc.1-1`;
 
 /** A host that runs version 0.0.9, with the tree of this version unpacked beside it. */
 function hostWithOld(): MemoryHost {
   return debianHost({
     files: {
       [`${OLD}/op-dbus`]: "#!/bin/sh\n",
-      [`${OLD}/tree.json`]: JSON.stringify({ version: "0.0.9", files: {} }),
-      [CURRENT]: { target: "0.0.9-1" },
+      [`${OLD}/tree.json`]: JSON.stringify({ version: "0.0.9-rc.1", files: {} }),
+      [CURRENT]: { target: "0.0.9-rc.1-1" },
     },
   });
 }
@@ -44,7 +44,7 @@ test("a program that still runs keeps the tree that it loads its modules from", 
   const host = hostWithOld();
   host.tree.put("/proc/77/exe", { target: `${OLD}/bin/node` });
   await installTree(host);
-  expect(await host.list(PROGRAM)).toEqual(["0.0.9-1", "current", "dev-1"]);
+  expect(await host.list(PROGRAM)).toEqual(["0.0.9-rc.1-1", "current", "dev-1"]);
   host.tree.drop("/proc/77");
   await installTree(host);
   expect(await host.list(PROGRAM)).toEqual(["current", "dev-1"]);
