@@ -62,6 +62,7 @@ mount -t proc proc dev/.lab/proc
 # Entering our own mount namespace anew leaves a chroot that the lab may run in;
 # in a chroot the kernel would refuse the node any user namespace.
 nsenter --mount=/proc/self/ns/mnt --wd=. pivot_root . mnt
+# (The clock is this machine's, too: nobody in the node may set it.)
 exec nsenter --mount=/proc/self/ns/mnt /usr/bin/env -i \
     container=opdbus-lab TERM=linux PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
-    /bin/sh -c 'umount -l /mnt && exec /lib/systemd/systemd --log-target=console --show-status=1'
+    /bin/sh -c 'umount -l /mnt && exec setpriv --bounding-set=-sys_time /lib/systemd/systemd --log-target=console --show-status=1'

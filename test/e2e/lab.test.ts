@@ -26,6 +26,12 @@ describe.each(["bookworm", "trixie"] as const)("a %s node", (suite) => {
     expect(release.stdout).toBe(`${suite}\n${name}\n`);
   });
 
+  test("cannot set the clock, which is this machine's", async () => {
+    const before = Date.now();
+    expect((await node.run(["date", "--set", "2020-01-01"])).exitCode).not.toBe(0);
+    expect(Date.now()).toBeGreaterThanOrEqual(before);
+  });
+
   test("answers on D-Bus", async () => {
     const names = await node.run(["busctl", "list", "--no-legend"]);
     expect(names.stdout).toContain("org.freedesktop.systemd1");
