@@ -35,10 +35,12 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     quiet: options.quiet,
   };
   // a reader that went away (`| head`), or a full disk behind it, must not end a change half way
+  let toldOfLoss = false;
   for (const stream of [stdout, stderr]) {
     stream.on("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "EPIPE" || process.exitCode === EXIT.failed) return;
-      process.exitCode = EXIT.failed;
+      if (error.code === "EPIPE" || toldOfLoss) return;
+      toldOfLoss = true;
+      process.exitCode ||= EXIT.failed;
       if (stream === stdout) stderr.write(`error: Unable to write the result: ${error.message}\n`);
     });
   }
