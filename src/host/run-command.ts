@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import { constants } from "node:os";
 import { CommandFailed } from "./command-failed.ts";
 import { Interrupted } from "./errors.ts";
@@ -29,6 +30,7 @@ export async function execute(
     ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
+  letGoOfPipes(child.nodeChildProcess);
   const result = await child;
   if (obeyed.aborted) throw new Interrupted();
   return toResult(argv, result, options.timeoutMs);
@@ -75,6 +77,22 @@ export async function executePipe(
   return read;
 }
 
+const LAST_WORDS_MS = 1000;
+
+/**
+ * A command's own end is the end. What it leaves running (a guest's process
+ * behind lxc-attach) may hold our pipes for as long as it likes.
+ */
+function letGoOfPipes(child: ChildProcess): void {
+  child.once("exit", () => {
+    const timer = setTimeout(() => {
+      child.stdout?.destroy();
+      child.stderr?.destroy();
+    }, LAST_WORDS_MS);
+    child.once("close", () => clearTimeout(timer));
+  });
+}
+
 function common(signal: AbortSignal, options: CommandOptions) {
   return {
     cancelSignal: signal,
@@ -86,7 +104,8 @@ function common(signal: AbortSignal, options: CommandOptions) {
     reject: false,
     encoding: "utf8",
     stripFinalNewline: false,
-    maxBuffer: 256 * 1024 * 1024,
+    // guests write some of it
+    maxBuffer: 16 * 1024 * 1024,
   } as const;
 }
 

@@ -66,6 +66,33 @@ test("ends a command that takes too long", async () => {
   expect(performance.now() - started).toBeLessThan(5000);
 });
 
+test("returns when a command has ended, whoever still holds its pipes", { timeout: 10_000 }, async () => {
+  const lines: string[] = [];
+  const left = sh("sleep 20 & echo $!; echo said >&2; exit 3");
+  const failed = await host.run(left, { onLine: (line) => lines.push(line) }).catch((error: unknown) => error);
+  expect(failed).toMatchObject({ result: { exitCode: 3, stderr: "said\n" } });
+  expect(lines).toEqual(["said"]);
+  process.kill(Number((failed as CommandFailed).result.stdout));
+});
+
+test.each(["a time limit", "an interruption"])(
+  "%s ends a command, also when what it started holds its pipes",
+  { timeout: 10_000 },
+  async (way) => {
+    const folder = temporaryDirectory();
+    const interruption = new AbortController();
+    const running = localHost(interruption.signal).run(
+      sh('setsid sleep 20 & echo $! >"$1/pid"; : >"$1/ready"; wait', folder),
+      way === "a time limit" ? { timeoutMs: 300 } : {},
+    );
+    running.catch(() => {});
+    await expect.poll(() => fs.existsSync(join(folder, "ready"))).toBe(true);
+    if (way === "an interruption") interruption.abort();
+    await expect(running).rejects.toThrow(way === "an interruption" ? Interrupted : CommandFailed);
+    process.kill(Number(fs.readFileSync(join(folder, "pid"), "utf8")));
+  },
+);
+
 test("hands on every line of standard error, all of them before it returns", async () => {
   const lines: string[] = [];
   await host.run(sh("for i in $(seq 500); do echo line $i >&2; done"), { onLine: (line) => lines.push(line) });
