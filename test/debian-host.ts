@@ -129,7 +129,7 @@ const SYSTEMD: Record<string, Behaviour> = {
     const unit = last(argv);
     tree.put(`${ACTIVE}/${unit}`, { text: "" });
     if (unit.endsWith(".mount")) mountUnit(tree, unit);
-    if (unit.startsWith("lxc@")) setRunning(tree, unit.slice(4, -".service".length), true);
+    if (unit.startsWith("lxc@")) setSocketHolder(tree, unit.slice(4, -".service".length), MONITOR);
   },
   "systemctl stop": ({ argv, tree }) => tree.drop(`${ACTIVE}/${last(argv)}`),
 };
@@ -201,13 +201,21 @@ const TEMPLATE_BUILD: Record<string, Behaviour> = {
 const LXC: Record<string, Behaviour> = {
   "lxc-info --name": ({ argv, tree }) =>
     tree.get("/proc/net/unix")?.text?.includes(`@/var/lib/lxc/${argv[2]}/command`) ? "RUNNING\n" : "STOPPED\n",
-  "lxc-stop --name": ({ argv, tree }) => setRunning(tree, argv[2] ?? "", false),
+  "lxc-stop --name": ({ argv, tree }) => setSocketHolder(tree, argv[2] ?? "", undefined),
 };
 
-function setRunning(tree: Tree, name: string, running: boolean): void {
-  const line = `0000000000000000: 00000002 00000000 00010000 0001 01 31733 @/var/lib/lxc/${name}/command\n`;
+/** LXC's own. */
+export const MONITOR = { pid: 4711, uid: 0 };
+
+/** Makes a process listen on the command socket of a container, or nobody. */
+export function setSocketHolder(tree: Tree, name: string, holder: { pid: number; uid: number } | undefined): void {
+  const inode = Buffer.from(name).reduce((sum, byte) => sum * 31 + byte, 31_733);
+  const line = `0000000000000000: 00000002 00000000 00010000 0001 01 ${inode} @/var/lib/lxc/${name}/command\n`;
   const before = (tree.get("/proc/net/unix")?.text ?? "").replace(line, "");
-  tree.put("/proc/net/unix", { text: running ? before + line : before });
+  tree.put("/proc/net/unix", { text: holder ? before + line : before });
+  if (holder === undefined) return;
+  tree.put(`/proc/${holder.pid}/status`, { text: `Name:\tx\nUid:${`\t${holder.uid}`.repeat(4)}\n` });
+  tree.put(`/proc/${holder.pid}/fd/${inode}`, { target: `socket:[${inode}]` });
 }
 
 const OTHERS: Record<string, Behaviour> = {

@@ -10,8 +10,9 @@ import {
   PUBLIC_SSH_KEY,
 } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
-import { setOnboot, startContainer, waitForBoot } from "../containers/lifecycle.ts";
 import type { ContainerRecord } from "../containers/record.ts";
+import { startContainer, waitForBoot } from "../containers/start.ts";
+import { setOnboot } from "../containers/unit.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { wholeNumber } from "./numbers.ts";

@@ -1,16 +1,12 @@
 import { checkContainerName } from "../config/names.ts";
 import { type ContainerSummary, describeContainers } from "../containers/describe.ts";
-import {
-  attachArgv,
-  destroyContainer,
-  startContainer,
-  startsOnBoot,
-  stopContainer,
-  unitOf,
-  waitForBoot,
-} from "../containers/lifecycle.ts";
+import { attachArgv } from "../containers/attach.ts";
+import { destroyContainer } from "../containers/destroy.ts";
 import { containerFolder, readRecord } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
+import { startContainer, waitForBoot } from "../containers/start.ts";
+import { stopContainer } from "../containers/stop.ts";
+import { startsOnBoot, unitOf } from "../containers/unit.ts";
 import { EXIT, Interrupted, UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { wholeNumber } from "./numbers.ts";

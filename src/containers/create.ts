@@ -9,7 +9,8 @@ import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
 import { type HostFacts, limitsWithoutController, lxcConfig } from "./lxc-config.ts";
-import { containerFolder, type ContainerRecord, LXC_PATH } from "./record.ts";
+import { linkForLxc, refuseForeign } from "./lxc-link.ts";
+import { containerFolder, type ContainerRecord } from "./record.ts";
 
 /** What a new container should be. */
 export interface ContainerRequest {
@@ -71,12 +72,7 @@ export async function refuseTaken(host: HostView, name: string): Promise<void> {
   if ((await host.stat(containerFolder(name))) !== undefined) {
     throw new UserError(`There is a container ${name} already`, { hint: `op-dbus container show ${name}` });
   }
-  const path = join(LXC_PATH, name);
-  const found = await host.stat(path);
-  if (found === undefined || (await isStaleLink(host, name))) return;
-  throw new UserError(`LXC has a container ${name} already that is not ours (${path})`, {
-    hint: `lxc-info -n ${name}`,
-  });
+  await refuseForeign(host, name);
 }
 
 /**
@@ -129,26 +125,4 @@ async function renameToFree(host: Host, work: string, name: string): Promise<voi
       cause: error,
     });
   }
-}
-
-/**
- * Makes LXC's own commands find a container of ours: /var/lib/lxc/NAME is a link to its folder.
- * @throws {UserError} when another container of LXC has the name
- */
-export async function linkForLxc(host: Host, name: string): Promise<void> {
-  if (await isStaleLink(host, name)) return host.replaceLink(containerFolder(name), join(LXC_PATH, name));
-  try {
-    await host.makeLink(containerFolder(name), join(LXC_PATH, name));
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    throw new UserError(`LXC has a container ${name} already that is not ours (${join(LXC_PATH, name)})`, {
-      hint: `lxc-info -n ${name}`,
-      cause: error,
-    });
-  }
-}
-
-// a link to where this container was or will be: our own, left by a destroy that was cut off
-async function isStaleLink(host: HostView, name: string): Promise<boolean> {
-  return (await host.readLink(join(LXC_PATH, name))) === containerFolder(name);
 }

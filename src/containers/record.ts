@@ -22,9 +22,6 @@ export interface ContainerRecord {
   readonly createdAt: string;
 }
 
-/** Where LXC looks for containers; ours are links into the pool. */
-export const LXC_PATH = "/var/lib/lxc";
-
 /** Folder of a container: `rootfs`, `config` for LXC, `container.json`. */
 export function containerFolder(name: string): string {
   return join(CONTAINERS, name);

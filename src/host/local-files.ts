@@ -121,7 +121,8 @@ function unlessMissing<T>(look: () => T, ...alsoMissing: string[]): T | undefine
     return look();
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code ?? "";
-    if (["ENOENT", "ENOTDIR", ...alsoMissing].includes(code)) return undefined;
+    // ESRCH: a file of /proc whose process is gone
+    if (["ENOENT", "ENOTDIR", "ESRCH", ...alsoMissing].includes(code)) return undefined;
     throw error;
   }
 }

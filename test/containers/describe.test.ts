@@ -1,33 +1,24 @@
 import { expect, test } from "vitest";
-import { createContainer, prepareCreate } from "../../src/containers/create.ts";
 import { describeContainers } from "../../src/containers/describe.ts";
 import { CONTAINERS } from "../../src/paths.ts";
-import { readFixture } from "../fixture.ts";
-import { installedHost } from "../installed-host.ts";
+import { MONITOR, setSocketHolder } from "../debian-host.ts";
+import { hostWith } from "./host-with.ts";
 
-async function hostWith(...names: string[]) {
-  const host = installedHost();
-  const request = {
-    template: "debian-base",
-    network: "none",
-    cores: 1,
-    memoryMiB: 64,
-    swapMiB: 0,
-    sshKeys: ["ssh-ed25519 AAAA"],
-    limits: "enforce",
-  } as const;
-  const prepared = await prepareCreate(host, request);
-  for (const name of names) await createContainer(host, name, prepared);
-  host.tree.put("/proc/net/unix", { text: readFixture("proc/net-unix-lxc.txt") });
+/** Of these, web-01 and db run. */
+async function hostRunning(...names: string[]) {
+  const host = await hostWith(...names);
+  for (const [index, name] of ["web-01", "db"].entries()) {
+    setSocketHolder(host.tree, name, { ...MONITOR, pid: MONITOR.pid + index });
+  }
   return host;
 }
 
-function edit(host: Awaited<ReturnType<typeof hostWith>>, path: string, change: (text: string) => string): void {
+function edit(host: Awaited<ReturnType<typeof hostRunning>>, path: string, change: (text: string) => string): void {
   host.tree.put(path, { text: change(host.tree.get(path)?.text ?? "") });
 }
 
 test("describes what is there, by name, and whether it runs", async () => {
-  const host = await hostWith("web-01", "app", "db");
+  const host = await hostRunning("web-01", "app", "db");
   host.tree.put(`${CONTAINERS}/.new-1-1-x/config`, { text: "" });
   const found = await describeContainers(host);
   expect(found.map(({ name, running }) => [name, running])).toEqual([
@@ -67,7 +58,7 @@ test.each([
   ["a second root file system", "config", (text: string) => `${text}lxc.rootfs.path = dir:/srv\n`, /but dir:\/srv$/],
   ["an empty configuration", "config", () => "", /root file system but none$/],
 ])("%s is told with its file, and hides no other container", async (_, file, change, message) => {
-  const host = await hostWith("app", "db", "web-01");
+  const host = await hostRunning("app", "db", "web-01");
   edit(host, `${CONTAINERS}/db/${file}`, change);
   const found = await describeContainers(host);
   expect(found.map(({ name }) => name)).toEqual(["app", "db", "web-01"]);
@@ -80,7 +71,7 @@ test.each([
 });
 
 test("a folder without a record is told", async () => {
-  const host = await hostWith("db");
+  const host = await hostRunning("db");
   host.tree.drop(`${CONTAINERS}/db/container.json`);
   expect(await describeContainers(host)).toEqual([
     {
@@ -93,7 +84,7 @@ test("a folder without a record is told", async () => {
 });
 
 test("lines that an admin adds are lines of LXC", async () => {
-  const host = await hostWith("db");
+  const host = await hostRunning("db");
   edit(host, `${CONTAINERS}/db/config`, (text) => `${text}\n  lxc.mount.entry = /srv srv none bind 0 0\n#x\n`);
   expect((await describeContainers(host))[0]).toHaveProperty("record");
 });

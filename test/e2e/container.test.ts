@@ -252,6 +252,42 @@ describe("containers on an installed node", () => {
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
+  test("a guest that does not answer holds nobody up who wants to stop waiting", async () => {
+    await op("container", "create", "mute", "--network", "none", "--wait");
+    const mute = "mv /usr/bin/systemctl /usr/bin/was; printf '#!/bin/sh\\nsleep 1000\\n' >/usr/bin/systemctl";
+    await sh(`lxc-attach -n mute -- sh -c "${mute}; chmod +x /usr/bin/systemctl"`);
+    const waiting = await node.spawn(["op-dbus", "container", "start", "mute", "--wait"]);
+    await expect.poll(() => sh("pgrep -f 'lxc-attach --name mute'")).not.toBe("");
+    await waiting.kill("SIGTERM");
+    expect((await waiting.done).exitCode).toBe(130);
+    const [outcome] = (await json("audit", "log", "--lines", "1")).rows;
+    expect(outcome.metadata).toMatchObject({ status: "failed", error: "interrupted" });
+    await op("container", "destroy", "mute", "--force", "--yes");
+  });
+
+  test("a container does not run because a user of the host took the name of its monitor's socket", async () => {
+    await op("container", "create", "squat", "--network", "none");
+    const take = `socket(my $s, 1, 1, 0); bind($s, pack("S a*", 1, "\\0/var/lib/lxc/squat/command")) or die $!;
+      listen($s, 5); syscall(157, 4, 0, 0, 0, 0); sleep 100`; // PR_SET_DUMPABLE: root owns its /proc/PID then
+    const squatter = await node.spawn([
+      "setpriv",
+      "--reuid=nobody",
+      "--regid=nogroup",
+      "--clear-groups",
+      "perl",
+      "-e",
+      take,
+    ]);
+    await expect.poll(() => sh("grep -c squat /proc/net/unix")).toBe("1\n");
+    expect((await json("container", "list", "--running")).containers).toEqual([]);
+    expect(await op("container", "start", "squat")).toMatchObject({
+      exitCode: 1,
+      stderr: expect.stringMatching(/process \d+ of user 65534 occupies the socket/),
+    });
+    expect(await op("container", "destroy", "squat", "--force", "--yes")).toMatchObject({ exitCode: 0 });
+    await squatter.kill("SIGKILL");
+  });
+
   test("subvolumes that a guest made go with it, however deep, sealed, or called", async () => {
     await op("container", "create", "nest", "--network", "none", "--start");
     // the guest's own root makes them: BTRFS lets anybody, and seal what is theirs

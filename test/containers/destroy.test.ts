@@ -1,62 +1,18 @@
 import { expect, test } from "vitest";
-import { createContainer, prepareCreate } from "../../src/containers/create.ts";
-import {
-  destroyContainer,
-  setOnboot,
-  startContainer,
-  startsOnBoot,
-  stopContainer,
-  unitOf,
-} from "../../src/containers/lifecycle.ts";
+import { destroyContainer } from "../../src/containers/destroy.ts";
 import { runningContainers } from "../../src/containers/running.ts";
+import { startContainer } from "../../src/containers/start.ts";
+import { setOnboot, startsOnBoot, unitOf } from "../../src/containers/unit.ts";
 import { CONTAINERS } from "../../src/paths.ts";
+import { setSocketHolder } from "../debian-host.ts";
 import { installedHost } from "../installed-host.ts";
+import { hostWith } from "./host-with.ts";
 
-async function hostWith(name: string) {
-  const host = installedHost();
-  const prepared = await prepareCreate(host, {
-    template: "debian-base",
-    network: "none",
-    cores: 1,
-    memoryMiB: 64,
-    swapMiB: 0,
-    sshKeys: [],
-    limits: "enforce",
-  });
-  await createContainer(host, name, prepared);
-  host.forget();
-  return host;
-}
-
-test("starts and stops once, and says whether it had to", async () => {
+test("one whose socket somebody else took can be destroyed", async () => {
   const host = await hostWith("web-01");
-  expect(await startContainer(host, "web-01")).toBe(true);
-  expect(await startContainer(host, "web-01")).toBe(false);
-  expect(await stopContainer(host, "web-01")).toBe(true);
-  expect(await stopContainer(host, "web-01")).toBe(false);
-  expect(host.changes).toEqual([
-    "run systemctl start lxc@web-01.service",
-    "run lxc-stop --name web-01 --nokill --timeout 60",
-    "run systemctl stop lxc@web-01.service",
-  ]);
-});
-
-test("a container that does not come up is told with what its unit said", async () => {
-  const host = await hostWith("web-01");
-  host.script("systemctl start", "");
-  host.script("journalctl", "lxc-start: no such profile\n");
-  await expect(startContainer(host, "web-01")).rejects.toMatchObject({
-    message: "Unable to start web-01:\n  lxc-start: no such profile",
-    hint: expect.stringContaining("journalctl -u lxc@web-01.service"),
-  });
-});
-
-test("a start that fails for want of AppArmor's parser names the package", async () => {
-  const host = await hostWith("web-01");
-  host.script("systemctl start", "");
-  host.script("journalctl", "apparmor_prepare: Cannot use generated profile: apparmor_parser not available\n");
-  const hint = "apt-get install --no-install-recommends apparmor";
-  await expect(startContainer(host, "web-01")).rejects.toMatchObject({ hint });
+  setSocketHolder(host.tree, "web-01", { pid: 777, uid: 1000 });
+  await destroyContainer(host, "web-01", false);
+  expect(await host.list(CONTAINERS)).toEqual([]);
 });
 
 test("destroys all of it: data, link, start with the host", async () => {

@@ -1,0 +1,80 @@
+import { expect, test } from "vitest";
+import { startContainer, waitForBoot } from "../../src/containers/start.ts";
+import { setSocketHolder } from "../debian-host.ts";
+import { hostWith } from "./host-with.ts";
+
+test("starts once, and says whether it had to", async () => {
+  const host = await hostWith("web-01");
+  expect(await startContainer(host, "web-01")).toBe(true);
+  expect(await startContainer(host, "web-01")).toBe(false);
+  expect(host.changes).toEqual(["run systemctl start lxc@web-01.service"]);
+});
+
+test("one whose socket somebody else took is not running, and says who keeps it from starting", async () => {
+  const host = await hostWith("web-01");
+  setSocketHolder(host.tree, "web-01", { pid: 777, uid: 1000 });
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({
+    message: "Unable to start web-01: process 777 of user 1000 occupies the socket of its monitor",
+    hint: expect.stringContaining("kill 777"),
+  });
+  expect(host.changes).toEqual([]);
+});
+
+test("a container that does not come up is told with what its unit said", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl start", "");
+  host.script("journalctl", "lxc-start: no such profile\n");
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({
+    message: "Unable to start web-01:\n  lxc-start: no such profile",
+    hint: expect.stringContaining("journalctl -u lxc@web-01.service"),
+  });
+});
+
+test("a start that fails for want of AppArmor's parser names the package", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl start", "");
+  host.script("journalctl", "apparmor_prepare: Cannot use generated profile: apparmor_parser not available\n");
+  const hint = "apt-get install --no-install-recommends apparmor";
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({ hint });
+});
+
+test("a start that fails without a word says so, and how to learn more", async () => {
+  const host = await hostWith("web-01");
+  host.script("systemctl start", "");
+  host.script("journalctl", "");
+  await expect(startContainer(host, "web-01")).rejects.toMatchObject({
+    message: "Unable to start web-01: LXC did not say why",
+    hint: expect.stringContaining("lxc-start -F -n web-01"),
+  });
+});
+
+test("waits until its systemd has started everything, or some of it failed", async () => {
+  const host = await hostWith("web-01");
+  await startContainer(host, "web-01");
+  const answers = ["offline", "starting", "degraded"];
+  host.script("lxc-attach", () => ({ exitCode: 1, stdout: `${answers.shift()}\n` }));
+  expect(await waitForBoot(host, "web-01")).toBe("degraded");
+  expect(answers).toEqual([]);
+});
+
+test("one that ends while it starts is told", async () => {
+  const host = await hostWith("web-01");
+  await startContainer(host, "web-01");
+  host.script("lxc-attach", ({ tree }) => {
+    setSocketHolder(tree, "web-01", undefined);
+    return 1;
+  });
+  await expect(waitForBoot(host, "web-01")).rejects.toThrow("web-01 ended while it started");
+});
+
+test("a guest that does not answer is asked with a time limit each time", async () => {
+  const host = await hostWith("web-01");
+  await startContainer(host, "web-01");
+  const limits: (number | undefined)[] = [];
+  host.script("lxc-attach", ({ options }) => {
+    limits.push(options.timeoutMs);
+    return limits.length < 2 ? { exitCode: 124 } : "running\n";
+  });
+  await waitForBoot(host, "web-01");
+  expect(limits).toEqual([10_000, 10_000]);
+});
