@@ -2,10 +2,10 @@ import { sizeBytes } from "../config/settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
+import { type Choice, chooseSteps } from "../install/choose-steps.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
-import type { Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
@@ -29,7 +29,7 @@ export async function install(options: InstallOptions): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
     if ((await session.host.stat("/etc/NIXOS")) !== undefined) return guideNixos(session, options.dryRun ?? false);
-    if (options.dryRun) return dryRun(session, await chooseSteps(session, options), options.exitCode ?? false);
+    if (options.dryRun) return dryRun(session, await readChoice(session, options), options.exitCode ?? false);
     const release = await session.host.lock(
       `${RUNTIME}/install.lock`,
       `opdbus-pve install, process ${process.pid}, since ${new Date().toISOString()}`,
@@ -44,7 +44,8 @@ export async function install(options: InstallOptions): Promise<void> {
 
 async function run(session: Session, options: InstallOptions): Promise<void> {
   const { host, out } = session;
-  const steps = await chooseSteps(session, options);
+  const choice = await readChoice(session, options);
+  const { steps } = choice;
   const { system, proxmox } = await describeHost(host);
   out.report({ kind: "say", text: `${system ?? "unknown system"}, ${proxmox ?? "no Proxmox VE"}` });
   const upgrade = await readMarker(host);
@@ -64,23 +65,13 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
     pending.length === 0
       ? plan.map(unchanged)
       : await applySteps(steps, host, out.report, journalRecorder(host, currentActor(host)));
-  showOutcomes(session, outcomes, steps);
+  showOutcomes(session, outcomes, choice);
 }
 
-async function chooseSteps({ host, out }: Session, options: InstallOptions): Promise<readonly Step[]> {
+async function readChoice({ host, out }: Session, options: InstallOptions): Promise<Choice> {
   const settings = await loadSettings(host, options.config);
   const steps = installSteps(settings, await poolRequest(host, out, options, settings.pool));
-  const ids = steps.map(({ id }) => id);
-  const unknown = [...(options.only ?? []), ...(options.skip ?? [])].filter((id) => !ids.includes(id));
-  if (unknown.length > 0) {
-    throw new UserError(`There is no step ${unknown.join(", ")}`, {
-      hint: `the steps are ${ids.join(", ")}`,
-      exitCode: EXIT.usage,
-    });
-  }
-  const chosen = steps.filter(({ id }) => (options.only?.includes(id) ?? true) && !options.skip?.includes(id));
-  if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: EXIT.usage });
-  return chosen;
+  return chooseSteps(steps, host, options);
 }
 
 async function poolRequest(
@@ -117,14 +108,18 @@ async function poolRequest(
   return { ...request, confirmFormat: typed };
 }
 
-async function dryRun(session: Session, steps: readonly Step[], exitCode: boolean): Promise<void> {
+async function dryRun(session: Session, { steps, lacking }: Choice, exitCode: boolean): Promise<void> {
   const plan = await planSteps(steps, session.host);
   if (session.json) {
     session.out.json({
       schema: 1,
       steps: plan.map(({ step, finding }) => ({ id: step.id, title: step.title, ...finding, not_yet: step.notYet })),
+      lacking: lacking.map(({ step }) => step.id),
     });
-  } else showPlan(session, plan, "print");
+  } else {
+    showPlan(session, plan, "print");
+    if (lacking.length > 0) session.out.print(sayLacking(lacking));
+  }
   refuseBlocked(plan);
   if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = EXIT.pending;
 }
@@ -144,17 +139,25 @@ function unchanged({ step, finding }: Planned): StepOutcome {
   return { id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] };
 }
 
-function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], steps: readonly Step[]): void {
+function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], { steps, lacking }: Choice): void {
   const changed = outcomes.some(({ outcome }) => outcome === "changed");
-  if (json) return out.json({ schema: 1, changed, steps: outcomes });
+  if (json) return out.json({ schema: 1, changed, steps: outcomes, lacking: lacking.map(({ step }) => step.id) });
   const words = { changed: "changed", already: "already so", later: "not yet" };
   out.table(
     ["STEP", "", ""],
     outcomes.map(({ id, outcome }) => [id, words[outcome], steps.find((step) => step.id === id)?.title ?? ""]),
   );
-  const whole = steps.some(({ id }) => id === "installed");
-  if (!changed) out.print("Nothing to do: everything is as it should be.");
-  else out.print(whole ? "This host is an operation-dbus node now." : "The steps that were asked for are done.");
+  if (lacking.length > 0) out.print(sayLacking(lacking));
+  else if (!changed) out.print("Nothing to do: everything is as it should be.");
+  else out.print("This host is an operation-dbus node now.");
+}
+
+function sayLacking(lacking: readonly Planned[]): string {
+  const parts = lacking.map(({ step, finding }) => {
+    const why = finding.state === "change" ? finding.changes : finding.state === "blocked" ? [finding.reason] : [];
+    return `  ${step.id}: ${why.join("; ")}`;
+  });
+  return ["Left out, and to be done before this host counts as installed:", ...parts].join("\n");
 }
 
 /** The specification's way on NixOS: mark it, show the declarative way, touch nothing else. */

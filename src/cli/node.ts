@@ -9,10 +9,10 @@ import { readMarker } from "../install/steps/marker.ts";
 import { queryState, saveState } from "../plugins/state.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
-import { currentVersion, listTemplates, listVersions } from "../templates/manifest.ts";
+import { describeTemplates } from "../templates/describe.ts";
 import { VERSION } from "../version.ts";
 
-import { type CommonOptions, requireRoot, runCommand, type Session, withPatience } from "./session.ts";
+import { type CommonOptions, requireRoot, runCommand, withPatience } from "./session.ts";
 
 /** `op-dbus status` */
 export async function status(options: CommonOptions): Promise<void> {
@@ -23,7 +23,7 @@ export async function status(options: CommonOptions): Promise<void> {
     const pool = await poolUsage(host);
     const subvolumes =
       pool === undefined ? [] : await withPatience(session, "measure the pool", () => subvolumeUsage(host));
-    const templates = await describeTemplates(session);
+    const templates = await describeTemplates(host);
     const containers = await describeContainers(host);
     if (json) {
       return out.json({
@@ -32,7 +32,11 @@ export async function status(options: CommonOptions): Promise<void> {
         installed: installed ?? null,
         pool: pool ?? null,
         subvolumes,
-        templates,
+        templates: templates.map(({ name, current, versions }) => ({
+          name,
+          version: current?.version ?? null,
+          versions: versions.length,
+        })),
         containers,
       });
     }
@@ -62,18 +66,12 @@ export async function status(options: CommonOptions): Promise<void> {
       out.report({ kind: "warn", text: "sizes were not measured; compsize does it: apt-get install btrfs-compsize" });
     }
     out.print("");
-    out.print(`templates: ${templates.map(({ name, version }) => `${name} ${version}`).join(", ") || "none"}`);
+    out.print(
+      `templates: ${templates.map(({ name, current }) => `${name} ${current?.version ?? "without a current version"}`).join(", ") || "none"}`,
+    );
     const running = containers.filter((container) => container.running).length;
     out.print(`containers: ${containers.length}, ${running} running`);
   });
-}
-
-async function describeTemplates({ host }: Session) {
-  const found = [];
-  for (const name of await listTemplates(host)) {
-    found.push({ name, version: await currentVersion(host, name), versions: (await listVersions(host, name)).length });
-  }
-  return found;
 }
 
 /** `op-dbus doctor`: every step's check and what else can be wrong; exit code 4 when something is to be done. */

@@ -5,7 +5,8 @@ import { loadSettings } from "../config/load-settings.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
-import { listTemplates, listVersions, readManifest, requireVersion } from "../templates/manifest.ts";
+import { describeTemplates } from "../templates/describe.ts";
+import { listVersions, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
 import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
 import {
@@ -55,24 +56,22 @@ export async function list(options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
     await requirePool(host);
-    const built = await listTemplates(host);
-    const names = [...new Set([...built, ...(await listDefinitions(host))])].toSorted();
-    const rows = [];
-    for (const name of names) {
-      const versions = await listVersions(host, name);
-      rows.push({ name, versions, current: versions.find(({ current }) => current) });
-    }
+    const templates = await describeTemplates(host);
+    const defined = (await listDefinitions(host)).filter((name) => !templates.some((each) => each.name === name));
+    const unbuilt = defined.map((name) => ({ name, versions: [], current: undefined }));
+    const rows = [...templates, ...unbuilt].toSorted((one, other) => (one.name < other.name ? -1 : 1));
     if (json) return out.json({ schema: 1, templates: rows.map(({ name, versions }) => ({ name, versions })) });
     out.table(
       ["TEMPLATE", "CURRENT", "SUITE", "SIZE", "VERSIONS"],
       rows.map(({ name, versions, current }) => [
         name,
-        current?.version ?? "not built",
+        current?.version ?? (versions.length > 0 ? "none" : "not built"),
         current?.manifest?.suite ?? "-",
         current?.manifest ? humanBytes(current.manifest.bytes) : "-",
         String(versions.length),
       ]),
     );
+    for (const { broken } of templates) if (broken) out.report({ kind: "warn", text: broken.what });
   });
 }
 
@@ -134,7 +133,7 @@ export async function remove(
     checkTemplateName(name);
     await requirePool(host);
     const version = checkedVersion(options);
-    await requireVersion(host, name, version);
+    await requireTemplate(host, name, version);
     const which = `${name}${version === undefined ? " with all its versions" : ` ${version}`}`;
     await confirm(session, {
       question: `Remove the template ${which}? Containers made from it stay.`,

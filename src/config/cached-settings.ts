@@ -3,8 +3,12 @@ import { RUNTIME } from "../paths.ts";
 import { VERSION } from "../version.ts";
 import { readSettingsFiles } from "./settings-files.ts";
 import type { Settings } from "./settings.ts";
+import { isTable, isText, readWritten, type Shape } from "./written-json.ts";
 
 const CACHE = `${RUNTIME}/settings.json`;
+
+// what is in it is as its key says: that version of the program checked these files
+const SHAPE: Shape<{ key: string; settings: Settings }> = { key: isText, settings: isTable };
 
 /**
  * The settings in force, as `loadSettings` gives them. The schema's library and
@@ -14,19 +18,11 @@ const CACHE = `${RUNTIME}/settings.json`;
 export async function cachedSettings(host: Host): Promise<Settings> {
   const files = await readSettingsFiles(host);
   const key = JSON.stringify([VERSION, files]);
-  const kept = await readCache(host);
+  const kept = readWritten(await host.readText(CACHE), SHAPE);
   if (kept?.key === key) return kept.settings;
   const { mergeSettings } = await import("./load-settings.ts");
   const settings = mergeSettings(files);
   await host.makeDirectory(RUNTIME, { mode: 0o755 });
   await host.writeText(CACHE, JSON.stringify({ key, settings }), { mode: 0o600 });
   return settings;
-}
-
-async function readCache(host: Host): Promise<{ key: string; settings: Settings } | undefined> {
-  try {
-    return JSON.parse((await host.readText(CACHE)) ?? "") as { key: string; settings: Settings };
-  } catch {
-    return undefined;
-  }
 }

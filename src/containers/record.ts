@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import type { ContainerNetwork } from "../config/names.ts";
+import { type ContainerNetwork, NETWORKS } from "../config/names.ts";
+import { exactly, isNumber, isText, listOf, orNothing, readWritten, type Shape } from "../config/written-json.ts";
 import { UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
@@ -22,6 +23,20 @@ export interface ContainerRecord {
   readonly createdAt: string;
 }
 
+const SHAPE: Shape<ContainerRecord> = {
+  schema: exactly(1),
+  name: isText,
+  template: isText,
+  templateVersion: isText,
+  network: exactly(...NETWORKS),
+  ip: orNothing(isText),
+  cores: isNumber,
+  memoryMiB: isNumber,
+  swapMiB: isNumber,
+  limitsNotInForce: listOf(isText),
+  createdAt: isText,
+};
+
 /** Folder of a container: `rootfs`, `config` for LXC, `container.json`. */
 export function containerFolder(name: string): string {
   return join(CONTAINERS, name);
@@ -37,12 +52,8 @@ export async function readRecord(host: HostView, name: string): Promise<Containe
   const path = join(containerFolder(name), "container.json");
   const text = await host.readText(path);
   if (text !== undefined) {
-    try {
-      const record = JSON.parse(text) as ContainerRecord;
-      if (record.schema === 1 && record.name === name) return record;
-    } catch {
-      // falls through to the message
-    }
+    const record = readWritten(text, SHAPE);
+    if (record?.name === name) return record;
     throw new UserError(`Unable to read the record of ${name}: ${path} is broken`, {
       hint: `restore ${path}, or remove the container: op-dbus container destroy ${name} --force`,
     });

@@ -5,6 +5,7 @@ import type { Finding, Step } from "../install/step.ts";
 import { HOST_STATE } from "../paths.ts";
 import { isOvercommitted, poolUsage } from "../pool/usage.ts";
 import { humanBytes } from "../report/bytes.ts";
+import { describeTemplates } from "../templates/describe.ts";
 
 /** What `doctor` says of one subject. */
 export interface Diagnosis {
@@ -19,6 +20,7 @@ export interface Diagnosis {
 /** What can be wrong on a node that no step of the installation would mend. */
 const EXAMINATIONS: readonly ((host: HostView) => Promise<Diagnosis[]>)[] = [
   examinePoolSpace,
+  examineTemplates,
   examineContainers,
   examineDropIns,
 ];
@@ -47,6 +49,11 @@ async function examinePoolSpace(host: HostView): Promise<Diagnosis[]> {
   const { mayGrowBytes, hostFreeBytes } = pool.growth;
   const what = `the pool's file may grow by ${humanBytes(mayGrowBytes)}, and its disk has ${humanBytes(hostFreeBytes)} left: when that is full, the pool fails`;
   return [bad("pool-space", what, `df -h ${HOST_STATE}   # make room there, or remove containers and templates`)];
+}
+
+async function examineTemplates(host: HostView): Promise<Diagnosis[]> {
+  const templates = await describeTemplates(host);
+  return templates.flatMap(({ broken }) => (broken ? [bad("template", broken.what, broken.mend)] : []));
 }
 
 async function examineContainers(host: HostView): Promise<Diagnosis[]> {

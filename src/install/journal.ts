@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { dirname } from "node:path";
 import { type Actor, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
+import { isNumber, isTable, isText, readWritten, type Shape } from "../config/written-json.ts";
 import type { Host } from "../host/host.ts";
 import { AUDIT_DATABASE, HOST_STATE } from "../paths.ts";
 import type { Recorder } from "./run-steps.ts";
@@ -15,6 +16,13 @@ interface JournalLine {
   readonly target: string;
   readonly metadata: JsonObject & { journal: string };
 }
+
+const SHAPE: Shape<JournalLine> = {
+  timestamp: isNumber,
+  operation: isText,
+  target: isText,
+  metadata: (value) => isTable(value) && isText((value as JsonObject)["journal"]),
+};
 
 /**
  * Records changes in the audit log, or in a journal while the log does not
@@ -94,9 +102,6 @@ async function drainJournal(host: Host): Promise<void> {
 
 // a line that a crash cut short says nothing: its change had not begun
 function parseLine(line: string): JournalLine[] {
-  try {
-    return [JSON.parse(line) as JournalLine];
-  } catch {
-    return [];
-  }
+  const read = readWritten(line, SHAPE);
+  return read === undefined ? [] : [read];
 }

@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { isText, readWritten, type Shape, tableOf } from "../config/written-json.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { TREE } from "../tree.ts";
 
@@ -15,6 +16,8 @@ interface TreeManifest {
   readonly files: Readonly<Record<string, string>>;
 }
 
+const SHAPE: Shape<TreeManifest> = { version: isText, files: tableOf(isText) };
+
 /** What a look at the program found. */
 export type TreeFinding =
   | { readonly state: "ok" }
@@ -25,18 +28,22 @@ export type TreeFinding =
 /** Compares the tree that this process runs from with the one in force, file by file. */
 export async function findTree(host: HostView): Promise<TreeFinding> {
   const manifest = await readManifest(host, TREE);
-  if (manifest === undefined) {
+  if (manifest === undefined && (await host.stat(join(TREE, "src"))) !== undefined) {
     return {
       state: "blocked",
       reason: `${TREE} is a checkout, not a built tree`,
       hint: "npm run build && build/opdbus-pve/opdbus-pve install",
     };
   }
-  const altered = await firstAltered(host, TREE, manifest);
-  if (altered !== undefined) {
+  const inForce = await host.stat(CURRENT);
+  if (inForce !== undefined && inForce.type !== "link") {
+    return { state: "blocked", reason: `${CURRENT} is no link`, hint: `mv ${CURRENT} ${CURRENT}.before` };
+  }
+  const altered = manifest === undefined ? MANIFEST : await firstAltered(host, TREE, manifest);
+  if (manifest === undefined || altered !== undefined) {
     return {
       state: "blocked",
-      reason: `${join(TREE, altered)} is not what was built`,
+      reason: `${join(TREE, altered ?? MANIFEST)} is not what was built`,
       hint: "run the installation from a fresh copy of the built tree: opdbus-pve/opdbus-pve install",
     };
   }
@@ -80,8 +87,7 @@ const MANIFEST = "tree.json";
 const FINISHED = /^\w[\w.+-]*-\d+$/;
 
 async function readManifest(host: HostView, tree: string): Promise<TreeManifest | undefined> {
-  const text = await host.readText(join(tree, MANIFEST));
-  return text === undefined ? undefined : (JSON.parse(text) as TreeManifest);
+  return readWritten(await host.readText(join(tree, MANIFEST)), SHAPE);
 }
 
 async function firstAltered(host: HostView, tree: string, { files }: TreeManifest): Promise<string | undefined> {

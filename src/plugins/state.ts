@@ -2,7 +2,7 @@ import { describeContainers } from "../containers/describe.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { CURRENT_STATE } from "../paths.ts";
 import { poolUsage } from "../pool/usage.ts";
-import { currentVersion, listTemplates, readManifest } from "../templates/manifest.ts";
+import { describeTemplates } from "../templates/describe.ts";
 import { jsonText } from "../report/json.ts";
 import { describeHost } from "./describe-host.ts";
 
@@ -124,14 +124,15 @@ async function queryLxc(host: HostView) {
 }
 
 async function queryTemplates(host: HostView) {
-  const found: Record<string, { version: string; suite: string; digest: string; built_at: string; bytes: number }> = {};
-  for (const name of await listTemplates(host)) {
-    const version = await currentVersion(host, name);
-    if (version === undefined) continue;
-    const { suite, digest, builtAt, bytes } = await readManifest(host, name, version);
-    found[name] = { version, suite, digest, built_at: builtAt, bytes };
-  }
-  return found;
+  const templates = await describeTemplates(host);
+  return Object.fromEntries(
+    templates.map(({ name, current, broken }) => {
+      const version = current?.version ?? null;
+      if (current?.manifest === undefined) return [name, { version, error: broken?.what }];
+      const { suite, digest, builtAt, bytes } = current.manifest;
+      return [name, { version, suite, digest, built_at: builtAt, bytes }];
+    }),
+  );
 }
 
 async function ask(host: HostView, argv: Argv): Promise<string> {

@@ -1,4 +1,6 @@
 import { join } from "node:path";
+import { TEMPLATE_NAME } from "../config/names.ts";
+import { exactly, isNumber, isText, readWritten, type Shape, tableOf } from "../config/written-json.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { RUNTIME, TEMPLATES } from "../paths.ts";
@@ -22,6 +24,20 @@ export interface Manifest {
   /** Package name to version. */
   readonly packages: Readonly<Record<string, string>>;
 }
+
+const SHAPE: Shape<Manifest> = {
+  schema: exactly(1),
+  name: isText,
+  version: isText,
+  suite: isText,
+  digest: isText,
+  definition: isText,
+  sourceDateEpoch: isNumber,
+  builtAt: isText,
+  buildSeconds: isNumber,
+  bytes: isNumber,
+  packages: tableOf(isText),
+};
 
 /** A sealed version of a template. */
 export interface TemplateVersion {
@@ -50,11 +66,12 @@ export async function lockTemplate(host: Host, name: string, work: string): Prom
   return host.lock(`${RUNTIME}/template-${name}.lock`, holder);
 }
 
-/** Names of the templates that have a current version. */
+/** Names of the templates of which there is a version, current or not. */
 export async function listTemplates(host: HostView): Promise<string[]> {
   const names: string[] = [];
   for (const name of (await host.list(TEMPLATES)) ?? []) {
-    if ((await currentVersion(host, name)) !== undefined) names.push(name);
+    const versions = TEMPLATE_NAME.test(name) ? await host.list(join(templateFolder(name), "versions")) : [];
+    if (versions !== undefined && versions.length > 0) names.push(name);
   }
   return names;
 }
@@ -87,12 +104,8 @@ function builtAt({ manifest }: TemplateVersion): string {
 export async function readManifest(host: HostView, name: string, version: string): Promise<Manifest> {
   const path = join(versionFolder(name, version), "manifest.json");
   const text = await host.readText(path);
-  try {
-    const manifest = JSON.parse(text ?? "") as Manifest;
-    if (manifest.schema === 1 && manifest.name === name) return manifest;
-  } catch {
-    // falls through to the message
-  }
+  const manifest = readWritten(text, SHAPE);
+  if (manifest?.name === name) return manifest;
   throw new UserError(
     `Unable to read the manifest of ${name} ${version}: ${path} is ${text === undefined ? "missing" : "broken"}`,
     {
@@ -108,12 +121,24 @@ export async function readManifest(host: HostView, name: string, version: string
 export async function requireVersion(host: HostView, name: string, version?: string): Promise<string> {
   const found = version ?? (await currentVersion(host, name));
   if (found !== undefined && (await host.stat(join(versionFolder(name, found), "rootfs"))) !== undefined) return found;
-  const built = await listTemplates(host);
-  throw new UserError(
-    `There is no template ${name}${version === undefined ? "" : ` in version ${version}`} on this host`,
-    {
-      hint: `op-dbus template build ${name}   # on this host: ${built.join(", ") || "none"}`,
-      exitCode: EXIT.unsupported,
-    },
-  );
+  throw await notBuilt(host, name, version);
+}
+
+/** @throws {UserError} when there is nothing of a template, or of that version; what is there need not be whole */
+export async function requireTemplate(host: HostView, name: string, version?: string): Promise<void> {
+  const path = version === undefined ? templateFolder(name) : versionFolder(name, version);
+  if ((await host.stat(path)) === undefined) throw await notBuilt(host, name, version);
+}
+
+async function notBuilt(host: HostView, name: string, version: string | undefined): Promise<UserError> {
+  const there = await listTemplates(host);
+  const which = version === undefined ? name : `${name} in version ${version}`;
+  const uncurrent = version === undefined && there.includes(name);
+  const message = uncurrent
+    ? `The template ${name} has no current version`
+    : `There is no template ${which} on this host`;
+  return new UserError(message, {
+    hint: `op-dbus template build ${name}   # on this host: ${there.join(", ") || "none"}`,
+    exitCode: EXIT.unsupported,
+  });
 }

@@ -1,10 +1,18 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { claimName, discard } from "../pool/claims.ts";
+import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestTree } from "./digest.ts";
-import { listVersions, lockTemplate, readManifest, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
+import {
+  listVersions,
+  lockTemplate,
+  readManifest,
+  requireTemplate,
+  requireVersion,
+  templateFolder,
+  versionFolder,
+} from "./manifest.ts";
 
 /** Whether a version is what was built. */
 export interface Verdict {
@@ -36,7 +44,8 @@ export async function verifyTemplate(host: Host, name: string, version?: string)
 export async function removeTemplate(host: Host, name: string, version?: string): Promise<string[]> {
   const release = await lockTemplate(host, name, "remove");
   try {
-    await requireVersion(host, name, version);
+    await requireTemplate(host, name, version);
+    await sweepAbandoned(host, templateFolder(name));
     const versions = await listVersions(host, name);
     const chosen =
       version === undefined || versions.length === 1 ? versions : versions.filter((one) => one.version === version);

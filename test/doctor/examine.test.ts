@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { examine } from "../../src/doctor/examine.ts";
 import type { Step } from "../../src/install/step.ts";
-import { CONTAINERS } from "../../src/paths.ts";
+import { CONTAINERS, TEMPLATES } from "../../src/paths.ts";
 import { installedHost } from "../installed-host.ts";
 
 const DROP_INS = "/usr/share/lxc/config/common.conf.d";
@@ -51,6 +51,19 @@ test.each([
 ])("leaves other drop-ins alone: %s", async (line) => {
   const host = installedHost({ files: { [`${DROP_INS}/01-pve.conf`]: `${line}\n` } });
   expect(await examine(host, [])).toEqual([]);
+});
+
+test("names a template that cannot be used, and what mends it", async () => {
+  const host = installedHost();
+  host.tree.drop(`${TEMPLATES}/debian-base/rootfs`);
+  expect(await examine(host, [])).toEqual([
+    {
+      code: "template",
+      state: "blocked",
+      what: "the template debian-base has no current version",
+      mend: "op-dbus template build debian-base   # or: op-dbus template remove debian-base",
+    },
+  ]);
 });
 
 test("names a container that is broken, and not those that are not", async () => {

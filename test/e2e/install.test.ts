@@ -1,16 +1,15 @@
-import { writeFile } from "node:fs/promises";
+import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { buildTree } from "../../lab/build.ts";
 import { listLoopDevices } from "../../lab/disk.ts";
 import { type LabNode, startNode, stopNode } from "../../lab/node.ts";
-import { bringProgram, TREE_IN_NODE } from "../../lab/program.ts";
+import { bringProgram, LAB_SETTINGS, TREE_IN_NODE } from "../../lab/program.ts";
 
 const POOL = "/var/lib/op-dbus";
 const IMAGE = "/var/lib/opdbus-pve/pool.img";
 
-/** Everything but the template, which takes half a minute and has tests of its own. */
-const INSTALL = ["--yes", "--skip", "templates", "--pool-size", "2G"] as const;
+const INSTALL = ["--yes", "--pool-size", "2G"] as const;
 
 describe("opdbus-pve install on a fresh host", () => {
   let tree: string;
@@ -25,6 +24,8 @@ describe("opdbus-pve install on a fresh host", () => {
   const fresh = async () => {
     node = await startNode({ name: "install", network: false });
     await bringProgram(node, tree);
+    // a template takes half a minute, and has tests of its own
+    await appendFile(join(node.root, LAB_SETTINGS), "[templates]\ninstall = []\n");
   };
   const install = (...argv: string[]) => node.run([`${TREE_IN_NODE}/opdbus-pve`, "install", ...argv]);
   const sh = async (script: string) => (await node.run(["sh", "-c", script])).stdout;
@@ -43,7 +44,7 @@ describe("opdbus-pve install on a fresh host", () => {
     expect(plan.stdout).toContain("+ Create a BTRFS file system of 2 GiB in the sparse file");
     expect(plan.stdout).toContain("not yet: the bridge ovsbr0");
     expect(await files()).toBe(before);
-    const asked = await install("--skip", "templates", "--pool-size", "2G");
+    const asked = await install("--pool-size", "2G");
     expect(asked).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("--yes") });
     expect(await files()).toBe(before);
   });
@@ -103,6 +104,22 @@ describe("opdbus-pve install on a fresh host", () => {
     expect(await files()).toBe(before);
     expect(await sh("op-dbus audit log -n 999 | wc -l")).toBe(count);
     expect(await install("--dry-run", "--exit-code", ...INSTALL)).toMatchObject({ exitCode: 0 });
+  });
+
+  test("a host that lacks something is not marked as installed, and is told what that is", async () => {
+    await fresh();
+    const part = await install(...INSTALL, "--skip", "audit,program");
+    expect(part).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/before this host counts as installed:\n +audit: .*\n +program: /),
+    });
+    expect(await sh("ls /etc/opdbus")).not.toContain("installed");
+    expect(await install("--yes", "--only", "installed")).toMatchObject({
+      exitCode: 3,
+      stderr: expect.stringContaining("audit, program"),
+    });
+    expect((await install("--yes")).stdout).toContain("operation-dbus node now");
+    expect(await sh("ls /etc/opdbus")).toContain("installed");
   });
 
   test("mends what was broken since, and keeps what an admin changed", async () => {
@@ -209,10 +226,10 @@ describe("opdbus-pve install on a fresh host", () => {
     await fresh();
     await sh(prepare);
     const before = await files();
-    const refused = await install("--yes", "--skip", "templates", ...argv);
+    const refused = await install("--yes", ...argv);
     expect(refused).toMatchObject({ exitCode, stderr: expect.stringContaining(says) });
     expect(await files()).toBe(before);
-    expect((await install("--dry-run", "--skip", "templates", ...argv)).exitCode).toBe(exitCode);
+    expect((await install("--dry-run", ...argv)).exitCode).toBe(exitCode);
   });
 
   test("on NixOS it marks the host, shows the declarative way, and changes nothing else", async () => {
@@ -280,9 +297,9 @@ describe("opdbus-pve install on a fresh host", () => {
       "truncate -s 2G /root/disk && mkfs.btrfs -q /root/disk && mkdir -p /mnt && mount -o loop /root/disk /mnt && mkdir /mnt/lib && mount --bind /mnt/lib /var/lib",
     );
     await sh("mkdir -p /var/lib/lxc");
-    expect(await install("--yes", "--skip", "templates")).toMatchObject({ exitCode: 0 });
+    expect(await install("--yes")).toMatchObject({ exitCode: 0 });
     expect(await sh(`stat -c %i ${POOL}; ls /etc/systemd/system | grep -c 'op.x2ddbus.mount'`)).toBe("256\n0\n");
-    expect(await install("--yes", "--skip", "templates")).toMatchObject({
+    expect(await install("--yes")).toMatchObject({
       exitCode: 0,
       stdout: expect.stringContaining("Nothing to do"),
     });
@@ -303,7 +320,7 @@ describe("opdbus-pve install on a fresh host", () => {
 
     test("it is formatted when it is empty and its name is confirmed, not before", async () => {
       const device = await disk("true");
-      const base = ["--yes", "--skip", "templates", "--pool-device", device];
+      const base = ["--yes", "--pool-device", device];
       const unconfirmed = await install(...base);
       expect(unconfirmed).toMatchObject({ exitCode: 3, stderr: expect.stringContaining(`--confirm-format ${device}`) });
       expect((await install(...base, "--confirm-format", "/dev/sda")).exitCode).toBe(3);
@@ -312,7 +329,7 @@ describe("opdbus-pve install on a fresh host", () => {
       expect(await sh(`findmnt -no SOURCE,FSTYPE ${POOL}; grep -h What= /etc/systemd/system/*.mount`)).toMatch(
         new RegExp(`^${device} +btrfs\nWhat=/dev/disk/by-uuid/`),
       );
-      expect(await install("--yes", "--skip", "templates")).toMatchObject({
+      expect(await install("--yes")).toMatchObject({
         stdout: expect.stringContaining("Nothing to do"),
       });
     });
@@ -327,15 +344,7 @@ describe("opdbus-pve install on a fresh host", () => {
     ])("one with $what is never formatted, confirmed or not", async ({ prepare }) => {
       const device = await disk(prepare);
       const before = await sh("sha256sum /root/disk");
-      const refused = await install(
-        "--yes",
-        "--skip",
-        "templates",
-        "--pool-device",
-        device,
-        "--confirm-format",
-        device,
-      );
+      const refused = await install("--yes", "--pool-device", device, "--confirm-format", device);
       expect(refused).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("is not empty") });
       expect(await sh("sha256sum /root/disk")).toBe(before);
     });
@@ -344,7 +353,7 @@ describe("opdbus-pve install on a fresh host", () => {
       const device = await disk(
         "mkfs.btrfs -q DISK && mkdir -p /mnt && mount -o loop DISK /mnt && echo kept >/mnt/theirs && umount /mnt",
       );
-      const base = ["--yes", "--skip", "templates", "--pool-device", device];
+      const base = ["--yes", "--pool-device", device];
       expect(await install(...base)).toMatchObject({ exitCode: 3, stderr: expect.stringContaining("not ours") });
       expect((await install(...base, "--confirm-format", device)).exitCode).toBe(0);
       expect(await sh(`cat ${POOL}/theirs`)).toBe("kept\n");

@@ -67,6 +67,27 @@ test("an altered tree is not installed, whatever was in force before", async () 
   expect(await findTree(host)).toMatchObject({ state: "blocked", reason: `${TREE}/op-dbus is not what was built` });
 });
 
+test.each(["", "{", "[]", '{"version":"1"}', '{"version":"1","files":{"a":1}}'])(
+  "a tree whose list of files is %j is not whole, and not installed",
+  async (text) => {
+    const host = hostWithOld();
+    host.tree.put(`${TREE}/tree.json`, { text });
+    expect(await findTree(host)).toMatchObject({ state: "blocked", reason: `${TREE}/tree.json is not what was built` });
+  },
+);
+
+test("a checkout says how it becomes a tree", async () => {
+  const host = hostWithOld();
+  host.tree.drop(`${TREE}/tree.json`);
+  host.tree.put(`${TREE}/src`, {});
+  expect(await findTree(host)).toMatchObject({ state: "blocked", hint: expect.stringContaining("npm run build") });
+});
+
+test("a folder in the place of the link is left alone and told", async () => {
+  const host = debianHost({ files: { [`${CURRENT}/theirs`]: "x" } });
+  expect(await findTree(host)).toMatchObject({ state: "blocked", hint: `mv ${CURRENT} ${CURRENT}.before` });
+});
+
 test("what others keep beside our trees stays", async () => {
   const host = hostWithOld();
   host.tree.put(`${PROGRAM}/bin/node`, { text: "a package's" });

@@ -1,27 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
 import { applySteps, planSteps, type Recorder, refuseBlocked } from "../../src/install/run-steps.ts";
-import type { Finding, Step } from "../../src/install/step.ts";
+import type { Finding } from "../../src/install/step.ts";
+import { stepOf } from "./step-of.ts";
 
 const CHANGE: Finding = { state: "change", changes: ["Do it"] };
-
-/** A step whose checks answer one after the other; the last answer stays. */
-function stepOf(id: string, answers: Finding[], log: string[] = [], apply: () => void = () => {}): Step {
-  const left = [...answers];
-  return {
-    id,
-    title: `Title of ${id}`,
-    notYet: [],
-    check: async () => {
-      log.push(`check ${id}`);
-      return (left.length > 1 ? left.shift() : left[0]) ?? { state: "ok" };
-    },
-    apply: async () => {
-      log.push(`apply ${id}`);
-      apply();
-    },
-  };
-}
 
 const OK: Finding = { state: "ok" };
 

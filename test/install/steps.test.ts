@@ -237,7 +237,10 @@ test("a newer version of the program is an upgrade, and the day of installation 
   const before = { version: "0.0.1", installed_at: "2026-01-01T00:00:00.000Z", upgraded_at: null };
   host.tree.put("/etc/opdbus/installed", { text: JSON.stringify(before) });
   const plan = await planSteps(stepsFor({}), host);
-  expect(plan.at(-1)?.finding).toEqual({ state: "change", changes: ["Record the upgrade from 0.0.1 to dev"] });
+  expect(plan.at(-1)?.finding).toEqual({
+    state: "change",
+    changes: ["Record the change of version from 0.0.1 to dev"],
+  });
   await run(host, {});
   expect(JSON.parse((await host.readText("/etc/opdbus/installed")) ?? "")).toEqual({
     version: "dev",

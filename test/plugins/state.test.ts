@@ -2,8 +2,8 @@ import { parse } from "smol-toml";
 import { describe, expect, test } from "vitest";
 import { PLUGIN_SKELETONS } from "../../src/plugins/skeletons.ts";
 import { queryState } from "../../src/plugins/state.ts";
-import { CONTAINERS } from "../../src/paths.ts";
-import { installedHost } from "../installed-host.ts";
+import { CONTAINERS, TEMPLATES } from "../../src/paths.ts";
+import { installedHost, VERSION_NAME } from "../installed-host.ts";
 import { readFixture } from "../fixture.ts";
 
 test("the state of a node as one document", async () => {
@@ -35,6 +35,18 @@ test("the state of a node as one document", async () => {
     },
     host: { name: "node1", system: "Debian GNU/Linux 13 (trixie)", kernel: "6.12.0-amd64", proxmox: null },
     pool: { kind: "subvolume" },
+  });
+});
+
+test("a template whose manifest is broken says so by itself", async () => {
+  const host = installedHost({
+    commands: { "ip -json": "[]" },
+    files: { [`${TEMPLATES}/debian-base/versions/${VERSION_NAME}/manifest.json`]: "{" },
+  });
+  const state = await queryState(host);
+  expect(state.errors).toBeUndefined();
+  expect(state.templates).toEqual({
+    "debian-base": { version: VERSION_NAME, error: expect.stringContaining("manifest.json is missing or broken") },
   });
 });
 

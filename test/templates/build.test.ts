@@ -10,8 +10,10 @@ import {
   readManifest,
   requireVersion,
 } from "../../src/templates/manifest.ts";
+import { describeTemplates } from "../../src/templates/describe.ts";
 import { pruneVersions, removeTemplate, verifyTemplate } from "../../src/templates/versions.ts";
 import { TEMPLATES } from "../../src/paths.ts";
+import { diesAt } from "../dies-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 
 const FOLDER = `${TEMPLATES}/debian-base`;
@@ -113,10 +115,10 @@ test("the same content is the same version, and becomes the current one again", 
 test("keeps the newest versions, however they are called", async () => {
   const host = emptyHost();
   for (let count = 1; count <= 11; count++) {
-    await buildNewer(host, count);
+    const manifest = await buildNewer(host, count);
     await host.writeText(
-      `${FOLDER}/versions/${await currentVersion(host, "debian-base")}/manifest.json`,
-      JSON.stringify({ schema: 1, name: "debian-base", builtAt: new Date(EPOCH * 1000 + count).toISOString() }),
+      `${FOLDER}/versions/${manifest.version}/manifest.json`,
+      JSON.stringify({ ...manifest, builtAt: new Date(EPOCH * 1000 + count).toISOString() }),
     );
   }
   // an older SOURCE_DATE_EPOCH does not make an older build
@@ -222,10 +224,27 @@ test("removes a version, not the current one of several, or all", async () => {
   await expect(removeTemplate(host, "debian-base")).rejects.toMatchObject({ exitCode: 3 });
 });
 
+test("a template whose removal was cut off has no current version, is told, and can be removed", async () => {
+  const host = emptyHost();
+  await buildNewer(host, 1);
+  await buildNewer(host, 2);
+  await expect(removeTemplate(diesAt(host, 1), "debian-base")).rejects.toThrow("killed");
+  await expect(requireVersion(host, "debian-base")).rejects.toThrow("The template debian-base has no current version");
+  expect(await describeTemplates(host)).toMatchObject([
+    { name: "debian-base", current: undefined, broken: { what: "the template debian-base has no current version" } },
+  ]);
+  expect(await removeTemplate(host, "debian-base")).toEqual([STAMP, `${STAMP}.2`]);
+  expect(await host.list(TEMPLATES)).toEqual([]);
+});
+
 test.each([
   ["is missing", {}, "missing"],
   ["is no JSON", { [`${FOLDER}/versions/1/manifest.json`]: "{" }, "broken"],
-  ["is of another template", { [`${FOLDER}/versions/1/manifest.json`]: '{"schema":1,"name":"x"}' }, "broken"],
+  [
+    "has no more than a name",
+    { [`${FOLDER}/versions/1/manifest.json`]: '{"schema":1,"name":"debian-base"}' },
+    "broken",
+  ],
   ["is of another schema", { [`${FOLDER}/versions/1/manifest.json`]: '{"schema":2,"name":"debian-base"}' }, "broken"],
 ])("a manifest that %s is told with its file", async (_, files, what) => {
   const host = memoryHost({ files: { [`${FOLDER}/versions/1/`]: "", ...files } });

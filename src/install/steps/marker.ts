@@ -1,3 +1,4 @@
+import { isText, orNothing, readWritten, type Shape } from "../../config/written-json.ts";
 import { SETTINGS } from "../../paths.ts";
 import type { HostView } from "../../host/host.ts";
 import { requirePool } from "../../pool/find-pool.ts";
@@ -15,29 +16,29 @@ export interface InstalledMarker {
   readonly upgraded_at: string | null;
 }
 
+const SHAPE: Shape<InstalledMarker> = { version: isText, installed_at: isText, upgraded_at: orNothing(isText) };
+
 /** The marker of the last complete installation; undefined before the first. */
 export async function readMarker(host: HostView): Promise<InstalledMarker | undefined> {
-  const text = await host.readText(INSTALLED_MARKER);
-  try {
-    const marker = JSON.parse(text ?? "") as Partial<InstalledMarker>;
-    if (typeof marker.version !== "string" || typeof marker.installed_at !== "string") return undefined;
-    return { version: marker.version, installed_at: marker.installed_at, upgraded_at: marker.upgraded_at ?? null };
-  } catch {
-    return undefined;
-  }
+  return readWritten(await host.readText(INSTALLED_MARKER), SHAPE);
 }
+
+/** The id of the step that comes last, and only to a host that lacks nothing. */
+export const MARKER_STEP = "installed";
 
 /** Step 12: /etc/opdbus/installed. */
 export function markerStep(): Step {
   return {
-    id: "installed",
+    id: MARKER_STEP,
     title: "Mark the node as installed",
     notYet: ["upgrade of settings that an admin has edited"],
     async check(host) {
       const marker = await readMarker(host);
       if (marker?.version === VERSION) return OK;
       const what =
-        marker === undefined ? `Write ${INSTALLED_MARKER}` : `Record the upgrade from ${marker.version} to ${VERSION}`;
+        marker === undefined
+          ? `Write ${INSTALLED_MARKER}`
+          : `Record the change of version from ${marker.version} to ${VERSION}`;
       return { state: "change", changes: [what] };
     },
     async apply(host) {
