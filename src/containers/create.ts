@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import type { ContainerNetwork } from "../config/names.ts";
-import { EXIT, UserError } from "../host/errors.ts";
+import { errnoOf, EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../paths.ts";
@@ -118,8 +118,7 @@ async function renameToFree(host: Host, work: string, name: string): Promise<voi
   try {
     await host.rename(work, containerFolder(name));
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "";
-    if (!["ENOTEMPTY", "EEXIST"].includes(code)) throw error;
+    if (!["ENOTEMPTY", "EEXIST"].includes(errnoOf(error) ?? "")) throw error;
     throw new UserError(`There is a container ${name} already`, {
       hint: `op-dbus container show ${name}`,
       cause: error,

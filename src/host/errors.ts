@@ -27,6 +27,14 @@ export class UserError extends Error {
   }
 }
 
+/** The code of a system call's error (errno(3)), such as `EEXIST`; also of one that was put into words. */
+export function errnoOf(error: unknown): string | undefined {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    if ("code" in at && typeof at.code === "string") return at.code;
+  }
+  return undefined;
+}
+
 /** Ctrl-C or a request to end: what was begun is undone, and the exit code is 130. */
 export class Interrupted extends UserError {
   constructor() {

@@ -87,13 +87,13 @@ export interface Host extends HostView {
   interactive(argv: Argv): Promise<number>;
   /** Writes a file whole or not at all, and durably. Mode 0644 unless given. */
   writeText(path: string, text: string, attributes?: FileAttributes): Promise<void>;
-  /** Makes a file in a folder that has not got its name yet: durable, in place. @throws EEXIST when it is there */
+  /** Makes a file in a folder that has not got its name yet: durable, in place. @throws {UserError} when it is there: EEXIST of `errnoOf` */
   createText(path: string, text: string, attributes?: FileAttributes): Promise<void>;
   /** Adds text to the end of a file, durably; makes it (0600) where missing. */
   appendText(path: string, text: string): Promise<void>;
   /** Makes a directory and its parents; sets the attributes also where it exists. */
   makeDirectory(path: string, attributes?: FileAttributes): Promise<void>;
-  /** @throws EEXIST when the path is taken: this is how names are reserved. */
+  /** @throws {UserError} when the path is taken (EEXIST of `errnoOf`): this is how names are reserved */
   makeLink(target: string, path: string): Promise<void>;
   /** Points a link somewhere else in one step; makes it where missing. */
   replaceLink(target: string, path: string): Promise<void>;

@@ -1,41 +1,51 @@
 import type { Hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { UserError } from "./errors.ts";
+import { errnoOf, UserError } from "./errors.ts";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
 
 type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
 
+/** Errors of system calls that are the machine's state, and no mistake of ours (errno(3)). */
+const REFUSALS: Readonly<Record<string, readonly [why: string, hint: string]>> = {
+  EACCES: ["permission denied", "run the command as root"],
+  EEXIST: ["something is there already", "ls -ld PATH"],
+  EBUSY: ["it is in use", "findmnt -R PATH   # a mount?"],
+  EISDIR: ["it is a folder", "ls -ld PATH   # name a file, or move the folder away"],
+  ELOOP: ["its links lead in a circle", "namei -l PATH"],
+  ENAMETOOLONG: ["the path is too long", "give the path of a file"],
+  EDQUOT: ["the disk quota is used up", "df -h PATH   # free some space, or raise the quota"],
+  EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
+  ENOENT: ["the folder in which it would lie is missing", "namei -l PATH"],
+  ENOTDIR: ["a part of its path is no folder", "namei -l PATH"],
+  ENOTEMPTY: ["the folder is not empty", "ls -la PATH"],
+  ENOSPC: ["no space is left on the disk", "df -h PATH; df -i PATH   # free some space"],
+  EPERM: ["the system does not allow it", "lsattr -d PATH   # an immutable file?"],
+  EROFS: ["the file system is read-only", "findmnt -T PATH; dmesg   # the kernel turns it read-only after an error"],
+};
+
+/**
+ * The files of this machine. What the machine refuses (a full disk, a
+ * read-only file system) is told to people as such, whoever met it.
+ */
 // Synchronous calls behind an asynchronous interface: a trip through the thread pool costs more than the call itself.
-const operations: FileOperations = {
-  async readText(path) {
-    return unlessMissing(() => fs.readFileSync(path, "utf8"));
-  },
-  async stat(path) {
-    return unlessMissing(() => toFileStat(fs.lstatSync(path)));
-  },
-  async list(path) {
-    return unlessMissing(() => fs.readdirSync(path).toSorted());
-  },
-  async readLink(path) {
-    return unlessMissing(() => fs.readlinkSync(path), "EINVAL");
-  },
-  async space(path) {
+export const localFiles: FileOperations = {
+  readText: looking((path) => unlessMissing(() => fs.readFileSync(path, "utf8"))),
+  stat: looking((path) => unlessMissing(() => toFileStat(fs.lstatSync(path)))),
+  list: looking((path) => unlessMissing(() => fs.readdirSync(path).toSorted())),
+  readLink: looking((path) => unlessMissing(() => fs.readlinkSync(path), "EINVAL")),
+  space: looking((path) => {
     const found = fs.statfsSync(path);
     return { total: found.blocks * found.bsize, free: found.bavail * found.bsize };
-  },
-  async digest(path) {
+  }),
+  digest: looking(async (path) => {
     // here and not above: most commands digest nothing, and it takes longer to load than our own modules
     const { createHash } = await import("node:crypto");
     return unlessMissing(() => digestFile(path, createHash("sha256")));
-  },
-  async writeText(path, text, attributes = {}) {
-    writeWhole(path, text, attributes);
-  },
-  async createText(path, text, attributes = {}) {
-    createFile(path, text, attributes);
-  },
-  async appendText(path, text) {
+  }),
+  writeText: changing(writeWhole),
+  createText: changing(createFile),
+  appendText: changing((path, text: string) => {
     const file = fs.openSync(path, "a", 0o600);
     try {
       fs.writeFileSync(file, text);
@@ -43,84 +53,49 @@ const operations: FileOperations = {
     } finally {
       fs.closeSync(file);
     }
-  },
-  async makeDirectory(path, attributes = {}) {
+  }),
+  makeDirectory: changing((path, attributes: FileAttributes = {}) => {
     fs.mkdirSync(path, { recursive: true });
     applyAttributes(path, attributes);
-  },
-  async makeLink(target, path) {
-    fs.symlinkSync(target, path);
-  },
-  async replaceLink(target, path) {
-    const temporary = temporaryBeside(path);
-    fs.symlinkSync(target, temporary);
-    try {
-      fs.renameSync(temporary, path);
-    } catch (error) {
-      fs.rmSync(temporary, { force: true });
-      throw error;
-    }
-    syncDirectory(dirname(path));
-  },
-  async setAttributes(path, attributes) {
-    applyAttributes(path, attributes);
-  },
-  async rename(from, to) {
-    fs.renameSync(from, to);
-    syncDirectory(dirname(to));
-  },
-  async remove(path) {
-    fs.rmSync(path, { recursive: true, force: true });
-  },
+  }),
+  makeLink: (target, path) => changing(() => fs.symlinkSync(target, path))(path),
+  replaceLink: (target, path) => changing(() => replaceLink(target, path))(path),
+  setAttributes: changing(applyAttributes),
+  rename: (from, to) =>
+    changing(() => {
+      fs.renameSync(from, to);
+      syncDirectory(dirname(to));
+    })(to),
+  remove: changing((path) => fs.rmSync(path, { recursive: true, force: true })),
 };
 
-/** Errors of system calls that are the machine's state, and no mistake of ours (errno(3)). */
-const REFUSALS: Readonly<Record<string, readonly [why: string, hint: string]>> = {
-  EACCES: ["permission denied", "run the command as root"],
-  EBUSY: ["it is in use", "findmnt -R PATH   # a mount?"],
-  EISDIR: ["it is a folder", "ls -ld PATH   # name a file, or move the folder away"],
-  ELOOP: ["its links lead in a circle", "namei -l PATH"],
-  ENAMETOOLONG: ["the path is too long", "give the path of a file"],
-  EDQUOT: ["the disk quota is used up", "df -h PATH   # free some space, or raise the quota"],
-  EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
-  ENOSPC: ["no space is left on the disk", "df -h PATH; df -i PATH   # free some space"],
-  EPERM: ["the system does not allow it", "lsattr -d PATH   # an immutable file?"],
-  EROFS: ["the file system is read-only", "findmnt -T PATH; dmesg   # the kernel turns it read-only after an error"],
-};
-
-const LOOKS = new Set(["readText", "stat", "list", "readLink", "space", "digest"]);
-/** Those whose second argument is the path that they change. */
-const ONTO = new Set(["makeLink", "replaceLink", "rename"]);
-
-/**
- * The files of this machine. What the machine refuses (a full disk, a
- * read-only file system) is told to people as such, whoever met it.
- */
-export const localFiles: FileOperations = explaining();
-
-function explaining(): FileOperations {
-  const explained = Object.entries(operations).map(([name, operation]) => {
-    const call = operation as (...args: unknown[]) => Promise<unknown>;
-    const verb = LOOKS.has(name) ? "read" : "change";
-    const refused = async (error: unknown, args: unknown[]) => {
-      throw explain(error, verb, String(args[ONTO.has(name) ? 1 : 0]));
-    };
-    return [name, (...args: unknown[]) => call(...args).catch((error: unknown) => refused(error, args))];
-  });
-  return Object.fromEntries(explained) as FileOperations;
+/** Reads what is at a path. */
+function looking<Result>(look: (path: string) => Result | Promise<Result>): (path: string) => Promise<Result> {
+  return (path) => explained("read", path, () => look(path));
 }
 
-function explain(error: unknown, verb: string, path: string): unknown {
-  const [why, hint] = REFUSALS[(error as NodeJS.ErrnoException).code ?? ""] ?? [];
-  if (why === undefined || hint === undefined) return error;
-  return new UserError(`Unable to ${verb} ${path}: ${why}`, { hint: hint.replaceAll("PATH", path), cause: error });
+/** Changes what is at a path. */
+function changing<Rest extends unknown[]>(
+  change: (path: string, ...rest: Rest) => void,
+): (path: string, ...rest: Rest) => Promise<void> {
+  return (path, ...rest) => explained("change", path, () => change(path, ...rest));
+}
+
+async function explained<Result>(verb: string, path: string, work: () => Result | Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    const [why, hint] = REFUSALS[errnoOf(error) ?? ""] ?? [];
+    if (why === undefined || hint === undefined) throw error;
+    throw new UserError(`Unable to ${verb} ${path}: ${why}`, { hint: hint.replaceAll("PATH", path), cause: error });
+  }
 }
 
 function unlessMissing<T>(look: () => T, ...alsoMissing: string[]): T | undefined {
   try {
     return look();
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code ?? "";
+    const code = errnoOf(error) ?? "";
     // ESRCH: a file of /proc whose process is gone
     if (["ENOENT", "ENOTDIR", "ESRCH", ...alsoMissing].includes(code)) return undefined;
     throw error;
@@ -152,7 +127,7 @@ function digestFile(path: string, hash: Hash): string {
   return hash.digest("hex");
 }
 
-function writeWhole(path: string, text: string, attributes: FileAttributes): void {
+function writeWhole(path: string, text: string, attributes: FileAttributes = {}): void {
   const temporary = temporaryBeside(path);
   try {
     createFile(temporary, text, attributes);
@@ -164,7 +139,7 @@ function writeWhole(path: string, text: string, attributes: FileAttributes): voi
   syncDirectory(dirname(path));
 }
 
-function createFile(path: string, text: string, attributes: FileAttributes): void {
+function createFile(path: string, text: string, attributes: FileAttributes = {}): void {
   // 0600 until it has its owner: a secret must not be readable for a moment
   const file = fs.openSync(path, "wx", 0o600);
   try {
@@ -177,6 +152,18 @@ function createFile(path: string, text: string, attributes: FileAttributes): voi
   } finally {
     fs.closeSync(file);
   }
+}
+
+function replaceLink(target: string, path: string): void {
+  const temporary = temporaryBeside(path);
+  fs.symlinkSync(target, temporary);
+  try {
+    fs.renameSync(temporary, path);
+  } catch (error) {
+    fs.rmSync(temporary, { force: true });
+    throw error;
+  }
+  syncDirectory(dirname(path));
 }
 
 /** A name for the file while it is written; what killed processes left of earlier attempts goes first. */

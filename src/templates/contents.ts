@@ -1,12 +1,6 @@
 import { dirname } from "node:path";
 import type { Host } from "../host/host.ts";
-import type { Definition } from "./definition.ts";
-
-/** Where the script that finishes a template lies while it runs; it removes itself. */
-export const FINISH_SCRIPT = "/.opdbus-finish";
-
-/** What every template carries to say what it is; a hook takes a closer look at whoever has it. */
-const MARKER = "/etc/opdbus/template.json";
+import { BUILT_FILES, type Definition, keyFiles } from "./definition.ts";
 
 /** What must not be in a template: it would be the same secret, or the same identity, in every clone. */
 export const FORBIDDEN: readonly { readonly path: string; readonly what: string }[] = [
@@ -31,19 +25,12 @@ export function templateFiles(definition: Definition, suite: string, version: st
   const marker = { schema: 1, name: definition.name, version, suite, definition: definition.digest };
   return [
     ...definition.files.map(({ path, mode, content }) => ({ path, mode: Number.parseInt(mode, 8), content })),
-    ...keyFiles(definition),
-    { path: MARKER, mode: 0o644, content: `${JSON.stringify(marker)}\n` },
-    { path: "/etc/default/locale", mode: 0o644, content: `LANG=${definition.locale}\n` },
-    { path: "/etc/timezone", mode: 0o644, content: `${definition.timezone}\n` },
-    { path: FINISH_SCRIPT, mode: 0o700, content: finishScript(definition) },
+    ...keyFiles(definition).map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` })),
+    { path: BUILT_FILES.marker, mode: 0o644, content: `${JSON.stringify(marker)}\n` },
+    { path: BUILT_FILES.locale, mode: 0o644, content: `LANG=${definition.locale}\n` },
+    { path: BUILT_FILES.timezone, mode: 0o644, content: `${definition.timezone}\n` },
+    { path: BUILT_FILES.finish, mode: 0o700, content: finishScript(definition) },
   ];
-}
-
-function keyFiles({ root_ssh_keys, users }: Definition): TemplateFile[] {
-  const files = users.map(({ name, ssh_keys }) => ({ path: `/home/${name}/.ssh/authorized_keys`, keys: ssh_keys }));
-  return [{ path: "/root/.ssh/authorized_keys", keys: root_ssh_keys }, ...files]
-    .filter(({ keys }) => keys.length > 0)
-    .map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` }));
 }
 
 /** Whether a locale is made by locale-gen, of the package `locales`; the others are in libc itself. */
@@ -75,7 +62,7 @@ function finishScript({ users, units, timezone, locale, root_ssh_keys, commands 
     "rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret",
     "rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/log/bootstrap.log /var/cache/ldconfig/aux-cache",
     ": >/etc/machine-id",
-    `rm -f ${FINISH_SCRIPT}`,
+    `rm -f ${BUILT_FILES.finish}`,
     "",
   ].join("\n");
 }

@@ -18,7 +18,17 @@ const unit = z
   .regex(/^[\w@.:-]+\.(service|socket|timer|target|mount|path)$/, "a unit name such as ssh.service");
 const sshKey = z.string().regex(PUBLIC_SSH_KEY, "a public SSH key on one line");
 
-const definitionSchema = z.strictObject({
+/** Files that every build writes by itself; a definition has other words for them, or none. */
+export const BUILT_FILES = {
+  /** Says what the template is; a hook takes a closer look at whoever has it. */
+  marker: "/etc/opdbus/template.json",
+  locale: "/etc/default/locale",
+  timezone: "/etc/timezone",
+  /** Finishes the template, and removes itself. */
+  finish: "/.opdbus-finish",
+} as const;
+
+const plainSchema = z.strictObject({
   description: z.string().regex(/^[^\n]{1,200}$/, "one line of at most 200 characters"),
   source: z.strictObject({
     type: z.enum(["mmdebstrap"]),
@@ -70,6 +80,22 @@ const definitionSchema = z.strictObject({
   /** Shell text, run inside the root file system when everything else is in place. */
   commands: z.array(z.string().min(1)).default([]),
 });
+
+const definitionSchema = plainSchema.superRefine((definition, context) => {
+  const taken: string[] = [...Object.values(BUILT_FILES), ...keyFiles(definition).map(({ path }) => path)];
+  for (const [index, { path }] of definition.files.entries()) {
+    const inTheWay = taken.find((other) => `${other}/`.startsWith(`${path}/`) || path.startsWith(`${other}/`));
+    const message = `another path: the template has a file ${inTheWay} already`;
+    if (inTheWay !== undefined) context.addIssue({ code: "custom", path: ["files", index, "path"], message });
+    taken.push(path);
+  }
+});
+
+/** The files that keep the keys of root and of the users. */
+export function keyFiles({ root_ssh_keys, users }: Pick<z.output<typeof plainSchema>, "root_ssh_keys" | "users">) {
+  const files = users.map(({ name, ssh_keys }) => ({ path: `/home/${name}/.ssh/authorized_keys`, keys: ssh_keys }));
+  return [{ path: "/root/.ssh/authorized_keys", keys: root_ssh_keys }, ...files].filter(({ keys }) => keys.length > 0);
+}
 
 /** What a template is made of: data, shipped or written by the admin. */
 export type Definition = z.output<typeof definitionSchema> & {

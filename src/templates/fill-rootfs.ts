@@ -4,8 +4,8 @@ import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
 import { HOST_STATE } from "../paths.ts";
 import type { Report } from "../report/report.ts";
-import { FINISH_SCRIPT, hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
-import type { Definition } from "./definition.ts";
+import { hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
+import { BUILT_FILES, type Definition } from "./definition.ts";
 
 /**
  * Where mmdebstrap unpacks before it hands the tree on. Root's own, since what
@@ -78,7 +78,7 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
     `--variant=${definition.source.variant}`,
     ...(packages.length > 0 ? [`--include=${packages.join(",")}`] : []),
     `--customize-hook=tar-in ${archive} /`,
-    `--customize-hook=chroot "$1" ${FINISH_SCRIPT}`,
+    `--customize-hook=chroot "$1" ${BUILT_FILES.finish}`,
     "--",
     fill.suite,
     "-",

@@ -62,7 +62,8 @@ test.each([
 test("makes a new file in place, and never one that is there", async () => {
   const path = join(temporaryDirectory(), "file");
   await host.createText(path, "first", { mode: 0o600 });
-  await expect(host.createText(path, "second")).rejects.toMatchObject({ code: "EEXIST" });
+  const refused = { message: `Unable to change ${path}: something is there already`, cause: { code: "EEXIST" } };
+  await expect(host.createText(path, "second")).rejects.toMatchObject(refused);
   expect(await host.readText(path)).toBe("first");
 });
 
@@ -85,7 +86,7 @@ test("makes a directory with its parents, and sets the mode also where it exists
 test("a link reserves a name: the second one fails", async () => {
   const path = join(temporaryDirectory(), "name");
   await host.makeLink("/one", path);
-  await expect(host.makeLink("/two", path)).rejects.toMatchObject({ code: "EEXIST" });
+  await expect(host.makeLink("/two", path)).rejects.toMatchObject({ cause: { code: "EEXIST" } });
   expect(await host.readLink(path)).toBe("/one");
 });
 
@@ -101,9 +102,26 @@ test("renames, and refuses to take the place of a folder that is not empty", asy
   const folder = temporaryDirectory();
   fs.mkdirSync(join(folder, "from"));
   fs.mkdirSync(join(folder, "to", "inside"), { recursive: true });
-  await expect(host.rename(join(folder, "from"), join(folder, "to"))).rejects.toMatchObject({ code: "ENOTEMPTY" });
+  await expect(host.rename(join(folder, "from"), join(folder, "to"))).rejects.toMatchObject({
+    message: `Unable to change ${join(folder, "to")}: the folder is not empty`,
+  });
   await host.rename(join(folder, "from"), join(folder, "new"));
   expect(fs.readdirSync(folder)).toEqual(["new", "to"]);
+});
+
+test("a place where nothing can be made is told, with the path that was meant", async () => {
+  const folder = temporaryDirectory();
+  fs.writeFileSync(join(folder, "file"), "");
+  for (const [parent, why] of [
+    ["none", "the folder in which it would lie is missing"],
+    ["file", "a part of its path is no folder"],
+  ]) {
+    const path = join(folder, parent ?? "", "new");
+    const refused = { name: "UserError", message: `Unable to change ${path}: ${why}`, hint: `namei -l ${path}` };
+    await expect(host.writeText(path, "x")).rejects.toMatchObject(refused);
+    await expect(host.makeLink("x", path)).rejects.toMatchObject(refused);
+    await expect(host.replaceLink("x", path)).rejects.toMatchObject(refused);
+  }
 });
 
 test("removes a tree, but not what links in it point to", async () => {

@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { FINISH_SCRIPT, FORBIDDEN, stageFiles, templateFiles } from "../../src/templates/contents.ts";
-import { readDefinition } from "../../src/templates/definition.ts";
+import { FORBIDDEN, stageFiles, templateFiles } from "../../src/templates/contents.ts";
+import { BUILT_FILES, readDefinition } from "../../src/templates/definition.ts";
 
 const KEY = "ssh-ed25519 AAAAC3Nz me@example";
 const DEFINITION = `
@@ -36,7 +36,7 @@ async function files(text = DEFINITION) {
 }
 
 async function finishLines(): Promise<string[]> {
-  const script = (await files()).find(({ path }) => path === FINISH_SCRIPT);
+  const script = (await files()).find(({ path }) => path === BUILT_FILES.finish);
   return script?.content.split("\n") ?? [];
 }
 
@@ -48,7 +48,7 @@ test("lays files, keys and what the template is over the packages", async () => 
   expect(at("/home/ada/.ssh/authorized_keys")).toMatchObject({ mode: 0o600 });
   expect(at("/home/bob/.ssh/authorized_keys")).toBeUndefined();
   expect(at("/etc/timezone")?.content).toBe("Europe/Vienna\n");
-  expect(at(FINISH_SCRIPT)?.mode).toBe(0o700);
+  expect(at(BUILT_FILES.finish)?.mode).toBe(0o700);
   const marker = JSON.parse(at("/etc/opdbus/template.json")?.content ?? "") as Record<string, unknown>;
   expect(marker).toMatchObject({ schema: 1, name: "mine", version: "20261101T120000Z", suite: "trixie" });
 });
@@ -76,10 +76,10 @@ test("the finishing script does things in the order in which they depend on each
     // after the commands, which may have made an identity again
     "rm -f /etc/ssh/ssh_host_*",
     ": >/etc/machine-id",
-    `rm -f ${FINISH_SCRIPT}`,
+    `rm -f ${BUILT_FILES.finish}`,
   ];
   expect(order.map(at)).toEqual(order.map(at).toSorted((one, other) => one - other));
-  expect(at(`rm -f ${FINISH_SCRIPT}`)).toBe(lines.length - 2);
+  expect(at(`rm -f ${BUILT_FILES.finish}`)).toBe(lines.length - 2);
 });
 
 test("the finishing script is one that sh can read", async () => {

@@ -85,6 +85,27 @@ test.each([
   ["a path that is not absolute", file("etc/x"), "line 6: files.0.path: an absolute path"],
   ["a path with a blank", file("/etc/a b"), "line 6: files.0.path: an absolute path"],
   ["a path that is a folder", file("/etc/"), "line 6: files.0.path: an absolute path"],
+  [
+    "a file twice",
+    file("/etc/x", '[[files]]\npath = "/etc/x"\ncontent = ""\n'),
+    "line 9: files.1.path: another path: the template has a file /etc/x already",
+  ],
+  [
+    "a file below a file",
+    file("/etc/x", '[[files]]\npath = "/etc/x/y"\ncontent = ""\n'),
+    "line 9: files.1.path: another",
+  ],
+  [
+    "a file in the place of a folder",
+    file("/etc/x/y", '[[files]]\npath = "/etc/x"\ncontent = ""\n'),
+    "line 9: files.1",
+  ],
+  ["a file that a setting makes", file("/etc/timezone"), "line 6: files.0.path: another path"],
+  [
+    "a file that a list of keys makes",
+    `root_ssh_keys = ["ssh-rsa AAAA"]\n${file("/root/.ssh/authorized_keys")}`,
+    "line 7: files.0.path: another path",
+  ],
   ["a mode that is none", file("/etc/x", 'mode = "888"\n'), "line 8: files.0.mode: an octal mode"],
   ["a mode as a number", file("/etc/x", "mode = 644\n"), "line 8: files.0.mode: "],
   ["a file without content", `${LEAST}[[files]]\npath = "/x"\n`, "line 5: files.0.content: "],
