@@ -53,9 +53,10 @@ export async function buildTree(): Promise<string> {
 function launcher(command: string): string {
   return `#!/bin/sh
 tree=/usr/lib/opdbus-pve/current
-case $0 in "$tree"/* | /usr/local/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") ;; esac
+typed=${command}
+case $0 in "$tree"/* | /usr/local/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") typed=$0 ;; esac
 unset NODE_OPTIONS NODE_PATH
-OPDBUS_COMMAND=${command} exec "$tree/bin/node" "$tree/lib/main.js" "$@"
+OPDBUS_COMMAND=$typed exec "$tree/bin/node" "$tree/lib/main.js" "$@"
 `;
 }
 

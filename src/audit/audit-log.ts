@@ -13,7 +13,7 @@ import { dirname, join, resolve } from "node:path";
 import type Database from "better-sqlite3";
 import { UserError } from "../host/errors.ts";
 import { schemaDifferences } from "./chain.ts";
-import { connect, explaining, KEEP_AND_REPLACE } from "./database.ts";
+import { connect, explaining, KEEP_AND_REPLACE, MAKE_ROOM } from "./database.ts";
 import { appendRows, type AuditEntry, type AuditFilter, type AuditRow, findUnfinished, selectRows } from "./rows.ts";
 import { type AuditVerdict, verifyChain } from "./verify-chain.ts";
 
@@ -186,7 +186,7 @@ function hasSpace(path: string): boolean {
 function requireSpace(path: string): void {
   if (hasSpace(path)) return;
   throw new UserError(`Unable to write to the audit log ${path}: the disk is full`, {
-    hint: "Free some space, then try again.",
+    hint: MAKE_ROOM,
   });
 }
 

@@ -3,6 +3,10 @@ import { fileURLToPath } from "node:url";
 import Database from "better-sqlite3";
 import { EXIT, UserError } from "../host/errors.ts";
 
+/** What mends a full disk. */
+export const MAKE_ROOM =
+  "op-dbus status   # shows what fills the pool; container destroy and template remove make room";
+
 /** What to do with a log that cannot be read: it is evidence, so it is kept. */
 export const KEEP_AND_REPLACE =
   "Keep the file: move it aside together with its -wal and -shm files. Then put back a copy from @snapshots, or let `opdbus-pve install` make a new log.";
@@ -89,7 +93,7 @@ function sqliteReason(code: string, message: string): Reason {
         exitCode: EXIT.busy,
       };
     case "FULL":
-      return { why: "the disk is full", hint: "Free some space, then try again." };
+      return { why: "the disk is full", hint: MAKE_ROOM };
     case "READONLY":
     case "CANTOPEN":
       return {

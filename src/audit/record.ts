@@ -1,4 +1,4 @@
-import { UserError } from "../host/errors.ts";
+import { messageOf, UserError } from "../host/errors.ts";
 import type { AuditLog } from "./audit-log.ts";
 import type { AuditEntry, JsonObject } from "./rows.ts";
 
@@ -92,7 +92,7 @@ function startedOperation(log: Appender, entry: AuditEntry, intent: number): Rec
       log.append({ operation, target, metadata: outcomeMetadata(intent, outcome) });
     } catch (cause) {
       const ok = outcome.status === "ok";
-      const ended = ok ? "was done" : `failed (${describeError(outcome.error)})`;
+      const ended = ok ? "was done" : `failed (${messageOf(outcome.error)})`;
       const message = `${operation} on ${target} ${ended}, but this could not be recorded`;
       const hint = `Row ${intent} of \`op-dbus audit log\` stays without an outcome.`;
       throw notRecorded(message, hint, cause, ok ? cause : outcome.error);
@@ -120,19 +120,13 @@ function startedOperation(log: Appender, entry: AuditEntry, intent: number): Rec
 function outcomeMetadata(intent: number, outcome: Outcome): JsonObject {
   const { status, durationMs } = outcome;
   if (status === "ok") return { status, intent, durationMs };
-  return { status, intent, durationMs, error: describeError(outcome.error) };
-}
-
-function describeError(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const interrupted = error.name === "AbortError" || error.name === "Interrupted";
-  return interrupted ? "interrupted" : error.message;
+  return { status, intent, durationMs, error: messageOf(outcome.error) };
 }
 
 /** Adds why the log could not be written, and what mends that, to a message. */
 function notRecorded(message: string, hint: string, reason: unknown, cause = reason): UserError {
   const known = reason instanceof UserError ? reason : undefined;
-  return new UserError(`${message}. ${describeError(reason)}`, {
+  return new UserError(`${message}. ${messageOf(reason)}`, {
     hint: [hint, known?.hint ?? ""].filter((part) => part !== "").join(" "),
     ...(known && { exitCode: known.exitCode }),
     cause,

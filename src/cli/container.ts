@@ -70,7 +70,7 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
 /**
  * Runs a change on each of several containers, on record, and says how it
  * went. One that fails does not keep the others from their turn; the exit code
- * is that of the first that did.
+ * is that of the first that did, unless an interruption ended them all.
  */
 async function forEach(
   session: Session,
@@ -94,8 +94,11 @@ async function forEach(
     } catch (error) {
       results.push({ name, error: describeError(error) });
       out.fail(error, false);
-      process.exitCode ??= error instanceof UserError ? error.exitCode : EXIT.failed;
-      if (error instanceof Interrupted || !(error instanceof UserError)) break;
+      const exitCode = error instanceof UserError ? error.exitCode : EXIT.failed;
+      process.exitCode ??= exitCode;
+      if (error instanceof UserError && !(error instanceof Interrupted)) continue;
+      process.exitCode = exitCode;
+      break;
     }
   }
   if (json) out.json({ schema: 1, containers: results });
@@ -161,8 +164,14 @@ async function requireRunning({ host }: Session, name: string): Promise<void> {
 /** `op-dbus container exec`: the exit code is that of the command. */
 export async function exec(name: string, command: readonly string[], options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    await requireRunning(session, name);
     const words = command[0] === "--" ? command.slice(1) : command;
+    if (words.length === 0) {
+      throw new UserError("No command was given", {
+        hint: `op-dbus container exec ${name} -- bash`,
+        exitCode: EXIT.usage,
+      });
+    }
+    await requireRunning(session, name);
     process.exitCode = await session.host.interactive(attachArgv(name, words));
   });
 }

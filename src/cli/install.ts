@@ -6,6 +6,7 @@ import { type Choice, chooseSteps } from "../install/choose-steps.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
+import { type Finding, isSettled } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
@@ -61,10 +62,9 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
     if (!session.json) showPlan(session, pending, "report");
     await confirm(session, { question: "Go on?", yes: options.yes, withYes: "opdbus-pve install --yes" });
   }
-  const outcomes =
-    pending.length === 0
-      ? plan.map(unchanged)
-      : await applySteps(steps, host, out.report, journalRecorder(host, currentActor(host)));
+  const outcomes = plan.every(({ finding }) => isSettled(finding))
+    ? plan.map(unchanged)
+    : await applySteps(steps, host, out.report, journalRecorder(host, currentActor(host)));
   showOutcomes(session, outcomes, choice);
 }
 
@@ -124,10 +124,12 @@ async function dryRun(session: Session, { steps, lacking }: Choice, exitCode: bo
   if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = EXIT.pending;
 }
 
+const UNSEEN = "to be seen when the pool is mounted";
+
 function showPlan({ out }: Session, plan: readonly Planned[], where: "print" | "report"): void {
   const write = (text: string) => (where === "print" ? out.print(text) : out.report({ kind: "say", text }));
   for (const { step, finding } of plan) {
-    const state = { ok: "already so", change: "", blocked: "blocked", later: "not yet" }[finding.state];
+    const state = { ok: "already so", change: "", blocked: "blocked", waits: UNSEEN, later: "not yet" }[finding.state];
     write(`${step.title} (${step.id})${state === "" ? "" : `: ${state}`}`);
     if (finding.state === "change") for (const change of finding.changes) write(`  + ${change}`);
     if (finding.state === "blocked") write(`  ! ${finding.reason}`);
@@ -153,11 +155,14 @@ function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], 
 }
 
 function sayLacking(lacking: readonly Planned[]): string {
-  const parts = lacking.map(({ step, finding }) => {
-    const why = finding.state === "change" ? finding.changes : finding.state === "blocked" ? [finding.reason] : [];
-    return `  ${step.id}: ${why.join("; ")}`;
-  });
+  const parts = lacking.map(({ step, finding }) => `  ${step.id}: ${whyUnsettled(finding)}`);
   return ["Left out, and to be done before this host counts as installed:", ...parts].join("\n");
+}
+
+function whyUnsettled(finding: Finding): string {
+  if (finding.state === "change") return finding.changes.join("; ");
+  if (finding.state === "blocked") return finding.reason;
+  return finding.state === "waits" ? UNSEEN : "";
 }
 
 /** The specification's way on NixOS: mark it, show the declarative way, touch nothing else. */

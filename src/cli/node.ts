@@ -11,7 +11,7 @@ import { requirePool } from "../pool/find-pool.ts";
 import { poolUsage, subvolumeUsage } from "../pool/usage.ts";
 import { describeTemplates } from "../templates/describe.ts";
 import { VERSION } from "../version.ts";
-
+import { asTyped } from "./typed.ts";
 import { type CommonOptions, requireRoot, runCommand, withPatience } from "./session.ts";
 
 /** `op-dbus status` */
@@ -62,8 +62,9 @@ export async function status(options: CommonOptions): Promise<void> {
       ]),
     );
     out.print("(What subvolumes share, such as a container with its template, counts in each.)");
-    if (subvolumes.some(({ sizeBytes }) => sizeBytes === undefined)) {
-      out.report({ kind: "warn", text: "sizes were not measured; compsize does it: apt-get install btrfs-compsize" });
+    for (const why of new Set(subvolumes.flatMap(({ unmeasured }) => unmeasured ?? []))) {
+      const mend = why.endsWith("command not found") ? ": apt-get install btrfs-compsize" : "";
+      out.report({ kind: "warn", text: `not everything was measured: ${why}${mend}` });
     }
     out.print("");
     out.print(
@@ -85,10 +86,11 @@ export async function doctor(options: CommonOptions & { readonly config?: string
       ...(size === undefined ? {} : { sizeBytes: bytesOf(size) }),
       ...(device === undefined ? {} : { device }),
     });
-    const findings = await examine(host, steps);
+    const found = await examine(host, steps);
+    const findings = found.map(({ code, state, what, mend }) => ({ code, state, what, mend: mend && asTyped(mend) }));
     if (json) out.json({ schema: 1, findings });
     else {
-      const words = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD" };
+      const words = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD", waits: "?" };
       for (const { code, state, what, mend } of findings) {
         out.print(`${words[state].padEnd(8)}${code}: ${what}`);
         if (mend) out.print(`${" ".repeat(8)}→ ${mend.split("\n").join("\n          ")}`);

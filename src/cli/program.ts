@@ -2,13 +2,14 @@ import { Command, CommanderError, Option } from "commander";
 import { NETWORKS } from "../config/names.ts";
 import { EXIT } from "../host/errors.ts";
 import { VERSION } from "../version.ts";
+import { TYPED } from "./typed.ts";
 
 /**
  * Reads the command line and runs what it asks for. The modules of a command
  * are loaded when it runs.
  */
 export async function runProgram(args: readonly string[]): Promise<void> {
-  const program = new Command(process.env["OPDBUS_COMMAND"] ?? "op-dbus");
+  const program = new Command(TYPED);
   program
     .description("Turns a Proxmox VE node or a Debian host into an operation-dbus node")
     .version(VERSION, "-V, --version")

@@ -1,7 +1,8 @@
-import { EXIT, Interrupted, UserError } from "../host/errors.ts";
+import { EXIT, Interrupted, messageOf, UserError } from "../host/errors.ts";
 import { jsonText } from "../report/json.ts";
 import { layOut } from "../report/table.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
+import { asTyped } from "./typed.ts";
 
 /** How commands speak to people and to programs. */
 export interface Renderer {
@@ -56,7 +57,7 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     stderr.write(`${text}\n`);
   };
   const progress = (event: Extract<ReportEvent, { kind: "progress" }>) => {
-    const text = progressText(event);
+    const text = harmless(progressText(event));
     if (!stderr.isTTY) return say(text);
     pending = text.slice(0, Math.max(20, (stderr.columns || 80) - 1));
     stderr.write(`\r\u001B[K${pending}`);
@@ -64,14 +65,14 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
   return {
     interactive: stdin.isTTY && stderr.isTTY,
     report(event) {
-      if (event.kind === "warn") return say(paint(style, "33", `warning: ${event.text}`));
+      if (event.kind === "warn") return say(paint(style, "33", harmless(`warning: ${event.text}`)));
       if (style.quiet) return;
       if (event.kind === "progress") return progress(event);
-      say(event.text);
+      say(harmless(event.text));
     },
     print(text) {
       clear();
-      stdout.write(`${text}\n`);
+      stdout.write(`${harmless(text)}\n`);
     },
     table(header, rows) {
       for (const line of layOut([header, ...rows])) this.print(line);
@@ -85,9 +86,10 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       // a result that was given already says more: there is one document on standard output
       if (asJson && !gaveJson) stdout.write(`${jsonText({ schema: 1, error: describeError(error) })}\n`);
       if (known === undefined)
-        return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
-      say(paint(style, "31", `error: ${known.message}`));
-      for (const line of known.hint?.split("\n") ?? []) say(`  ${paint(style, "1", line)}`);
+        return say(harmless(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`));
+      say(paint(style, "31", harmless(`error: ${known.message}`)));
+      const hint = asTyped(known.hint ?? "").split("\n");
+      for (const line of hint.filter(Boolean)) say(`  ${paint(style, "1", harmless(line))}`);
     },
     async ask(question) {
       const { createInterface } = await import("node:readline/promises");
@@ -113,12 +115,17 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
 /** An error as it stands in a JSON result. */
 export function describeError(error: unknown): { message: string; hint: string | null } {
   const hint = error instanceof UserError ? error.hint : undefined;
-  return { message: error instanceof Error ? error.message : String(error), hint: hint ?? null };
+  return { message: messageOf(error), hint: hint === undefined ? null : asTyped(hint) };
 }
 
 function progressText({ task, fraction, detail }: Extract<ReportEvent, { kind: "progress" }>): string {
   const share = fraction === undefined ? "" : `[${String(Math.round(fraction * 100)).padStart(3)} %] `;
   return `${share}${task}${detail === undefined ? "" : `: ${detail}`}`;
+}
+
+/** Text without the control characters that a guest could steer the terminal with by the name of a file. */
+function harmless(text: string): string {
+  return text.replaceAll(/[^\P{Cc}\n\t]/gu, "\uFFFD");
 }
 
 function paint({ colour }: Style, code: string, text: string): string {

@@ -7,6 +7,7 @@ import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
 import { AUDIT_DATABASE, RUNTIME } from "../paths.ts";
+import { TYPED } from "./typed.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
 
 /** Options that every command takes. */
@@ -52,7 +53,7 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
 export function requireRoot(): void {
   if (process.getuid?.() === 0) return;
   throw new UserError("This needs root", {
-    hint: `sudo ${shellText([process.env["OPDBUS_COMMAND"] ?? "op-dbus", ...process.argv.slice(2)])}`,
+    hint: `sudo ${shellText([TYPED, ...process.argv.slice(2)])}`,
     exitCode: EXIT.unsupported,
   });
 }

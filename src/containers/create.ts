@@ -2,13 +2,13 @@ import { join } from "node:path";
 import type { ContainerNetwork } from "../config/names.ts";
 import { errnoOf, EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { claimName, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
-import { type HostFacts, limitsWithoutController, lxcConfig } from "./lxc-config.ts";
+import { type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
 import { linkForLxc, refuseForeign } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
 
@@ -41,6 +41,16 @@ export interface Preparation {
  */
 export async function prepareCreate(host: Host, request: ContainerRequest): Promise<Preparation> {
   await requirePool(host);
+  const keyBytes = Buffer.byteLength(request.sshKeys.join("\n"));
+  if (keyBytes > MOST_KEY_BYTES) {
+    throw new UserError(
+      `The SSH keys have ${keyBytes} bytes together, and a container can be given ${MOST_KEY_BYTES}`,
+      {
+        hint: "give fewer keys, or put them into a template: root_ssh_keys of its definition",
+        exitCode: EXIT.usage,
+      },
+    );
+  }
   if (request.network === "mesh") {
     throw new UserError("Mesh networking is not there yet: this version knows no Netmaker", {
       hint: "--network socket or --network none",
@@ -107,8 +117,7 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
     at = containerFolder(name);
     await linkForLxc(host, name);
   } catch (error) {
-    await discard(host, at);
-    throw error;
+    throw await discardFailed(host, at, error);
   }
   return record;
 }

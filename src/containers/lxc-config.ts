@@ -29,6 +29,9 @@ export function limitsWithoutController(
     .map(({ name }) => name);
 }
 
+/** Keys travel as one environment string, base64, which the kernel limits to 128 KiB (MAX_ARG_STRLEN, execve(2)). */
+export const MOST_KEY_BYTES = 96_000;
+
 /**
  * The text of an LXC configuration (lxc.container.conf(5)).
  * @param sshKeys public keys that the first boot puts into root's authorized_keys

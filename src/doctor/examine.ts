@@ -36,6 +36,7 @@ function ofStep({ id: code, title }: Step, finding: Finding): Diagnosis {
   const { state } = finding;
   if (state === "change") return { code, state, what: finding.changes.join("; "), mend: "opdbus-pve install" };
   if (state === "blocked") return { code, state, what: finding.reason, mend: finding.hint };
+  if (state === "waits") return { code, state, what: `${title}: to be seen when the pool is mounted`, mend: null };
   return { code, state, what: title, mend: null };
 }
 

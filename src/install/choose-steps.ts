@@ -1,7 +1,7 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { type Planned, planSteps } from "./run-steps.ts";
-import type { Step } from "./step.ts";
+import { isSettled, type Step } from "./step.ts";
 import { MARKER_STEP } from "./steps/marker.ts";
 
 /** What the admin asked for, by the ids of steps. */
@@ -35,9 +35,7 @@ export async function chooseSteps(all: readonly Step[], host: HostView, filter: 
   const chosen = all.filter(({ id }) => (only?.includes(id) ?? true) && !skip.includes(id));
   if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: EXIT.usage });
   const others = all.filter((step) => !chosen.includes(step) && step.id !== MARKER_STEP);
-  const lacking = (await planSteps(others, host)).filter(({ finding }) =>
-    ["change", "blocked"].includes(finding.state),
-  );
+  const lacking = (await planSteps(others, host)).filter(({ finding }) => !isSettled(finding));
   if (lacking.length === 0) return { steps: chosen, lacking };
   const steps = chosen.filter(({ id }) => id !== MARKER_STEP);
   if (steps.length === 0) {

@@ -3,6 +3,7 @@ import type { PoolRequest } from "../pool/find-pool.ts";
 import type { Step } from "./step.ts";
 import { auditStep } from "./steps/audit.ts";
 import { environmentStep } from "./steps/environment.ts";
+import { inPool } from "./steps/in-pool.ts";
 import { introspectionStep } from "./steps/introspection.ts";
 import { laterStep } from "./steps/later.ts";
 import { markerStep } from "./steps/marker.ts";
@@ -19,13 +20,13 @@ export function installSteps(settings: Settings, pool: PoolRequest): readonly St
     subvolumesStep(pool),
     laterStep("openvswitch", "Set up Open vSwitch networking", ["the bridge ovsbr0, its flows, addresses and uplink"]),
     laterStep("netmaker", "Install Netmaker", ["netclient and the enrolment of containers"]),
-    templatesStep(settings.templates.install, mirrorsIn(settings)),
+    inPool(templatesStep(settings.templates.install, mirrorsIn(settings))),
     laterStep("proxmox", "Configure Proxmox VE", ["publishing templates, hooks and defaults on Proxmox VE"]),
-    auditStep(),
-    socketsStep(),
-    pluginsStep(),
+    inPool(auditStep()),
+    inPool(socketsStep()),
+    inPool(pluginsStep()),
     programStep(),
-    introspectionStep(),
+    inPool(introspectionStep()),
     markerStep(),
   ];
 }

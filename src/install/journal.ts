@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { type Actor, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
 import { isNumber, isTable, isText, readWritten, type Shape } from "../config/written-json.ts";
+import { messageOf } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { AUDIT_DATABASE, HOST_STATE } from "../paths.ts";
 import type { Recorder } from "./run-steps.ts";
@@ -43,12 +44,11 @@ export function journalRecorder(host: Host, actor: Actor): Recorder {
     try {
       await change();
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
       await note(host, operation, target, {
         status: "failed",
         started: intent,
         durationMs: durationMs(),
-        error: reason,
+        error: messageOf(error),
       });
       throw error;
     }

@@ -71,7 +71,7 @@ export async function applySteps(
   const outcomes: StepOutcome[] = [];
   for (const [index, step] of steps.entries()) {
     const finding = await step.check(host);
-    if (finding.state === "blocked") throw stuck(step, finding);
+    if (finding.state === "blocked" || finding.state === "waits") throw stuck(step, finding);
     if (finding.state !== "change") {
       outcomes.push({ id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] });
       continue;
@@ -80,7 +80,7 @@ export async function applySteps(
     await record("install_step", step.id, { changes: finding.changes }, async () => {
       await step.apply(host, report);
       const after = await step.check(host);
-      if (after.state === "blocked") throw stuck(step, after);
+      if (after.state === "blocked" || after.state === "waits") throw stuck(step, after);
       if (after.state === "change") {
         throw new UserError(`Step ${step.id} ran, but this is still to be done: ${after.changes.join("; ")}`, {
           hint: "opdbus-pve doctor",

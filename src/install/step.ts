@@ -8,6 +8,8 @@ export type Finding =
   | { readonly state: "change"; readonly changes: readonly [string, ...string[]] }
   /** What is missing, and the command that mends it. */
   | { readonly state: "blocked"; readonly reason: string; readonly hint: string }
+  /** Nothing can be said before the pool is mounted: why it is not, and the command that mends it. */
+  | { readonly state: "waits"; readonly reason: string; readonly hint: string }
   /** This version does not know how; the step's `notYet` says what. */
   | { readonly state: "later" };
 
@@ -20,6 +22,11 @@ export const LATER: Finding = { state: "later" };
 export function changesNeeded(changes: readonly string[]): Finding {
   const [first, ...rest] = changes;
   return first === undefined ? OK : { state: "change", changes: [first, ...rest] };
+}
+
+/** Whether nothing is to be done, as far as this version can. */
+export function isSettled({ state }: Finding): boolean {
+  return state === "ok" || state === "later";
 }
 
 /**

@@ -1,4 +1,5 @@
 import { describeContainers } from "../containers/describe.ts";
+import { messageOf } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { CURRENT_STATE } from "../paths.ts";
 import { poolUsage } from "../pool/usage.ts";
@@ -17,7 +18,7 @@ export async function queryState(host: HostView) {
     try {
       return await look();
     } catch (error) {
-      errors[name] = error instanceof Error ? error.message : String(error);
+      errors[name] = messageOf(error);
       return null;
     }
   };

@@ -1,3 +1,4 @@
+import { EXIT, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { refuseMountsIn } from "./mounts.ts";
 import { deleteSubvolume } from "./subvolumes.ts";
@@ -10,25 +11,50 @@ export async function claimName(host: HostView, kind: "new" | "gone", name: stri
   return `.${kind}-${process.pid}-${await startOf(host, process.pid)}-${name}`;
 }
 
-/**
- * Removes what processes that are no more had begun in a folder: their
- * subvolumes (always called `rootfs`) first, then the rest. What cannot be
- * removed stays for the next time.
- * @returns the names that were removed
- */
-export async function sweepAbandoned(host: Host, folder: string): Promise<string[]> {
+/** Names of what processes that are no more had begun in a folder. */
+export async function findAbandoned(host: HostView, folder: string): Promise<string[]> {
   const abandoned: string[] = [];
   for (const name of (await host.list(folder)) ?? []) {
     const [, pid, start] = CLAIM.exec(name) ?? [];
-    if (pid === undefined || (await startOf(host, Number(pid))) === start) continue;
+    if (pid !== undefined && (await startOf(host, Number(pid))) !== start) abandoned.push(name);
+  }
+  return abandoned;
+}
+
+/**
+ * Removes what processes that are no more had begun in a folder: their
+ * subvolumes (always called `rootfs`) first, then the rest. What cannot be
+ * removed stays; `doctor` names it.
+ * @returns the names that were removed
+ */
+export async function sweepAbandoned(host: Host, folder: string): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await findAbandoned(host, folder)) {
     // another process may be at it, and what cannot be removed must not stop what has nothing to do with it
-    const removed = await discard(host, `${folder}/${name}`).then(
+    const gone = await discard(host, `${folder}/${name}`).then(
       () => true,
       () => false,
     );
-    if (removed) abandoned.push(name);
+    if (gone) removed.push(name);
   }
-  return abandoned;
+  return removed;
+}
+
+/**
+ * Removes what was made of something that failed.
+ * @returns the error to throw: that of the failure, with what could not be removed after it
+ */
+export async function discardFailed(host: Host, path: string, error: unknown): Promise<unknown> {
+  try {
+    await discard(host, path);
+    return error;
+  } catch (left) {
+    return new UserError(`${messageOf(error)}\nWhat was made of it could not be removed: ${messageOf(left)}`, {
+      hint: "opdbus-pve doctor   # names what is left, and what mends it",
+      exitCode: error instanceof UserError ? error.exitCode : EXIT.failed,
+      cause: error,
+    });
+  }
 }
 
 /** Removes a folder and the subvolume `rootfs` in it. @throws {UserError} when something is mounted in it */

@@ -244,11 +244,29 @@ async function planDevice(host: HostView, device: string, confirmed?: string): P
  */
 export async function requirePool(host: HostView): Promise<void> {
   if (isSubvolume(await host.stat(CONTAINERS))) return;
+  const { reason, hint } = (await findPoolAway(host)) ?? (await findPoolFault(host));
+  throw new UserError(reason, { hint, exitCode: EXIT.unsupported });
+}
+
+interface Fault {
+  readonly reason: string;
+  readonly hint: string;
+}
+
+/** Why the pool of this host cannot be seen now, and what mends it; undefined when it can, or there is none. */
+export async function findPoolAway(host: HostView): Promise<Fault | undefined> {
   const known = (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
-  throw new UserError(`There is no pool at ${POOL}${known ? ": it is not mounted" : ""}`, {
-    hint: known ? `systemctl start '${POOL_MOUNT_UNIT}'` : "opdbus-pve install",
-    exitCode: EXIT.unsupported,
-  });
+  if (!known || mountAt(await listMounts(host), POOL)) return undefined;
+  return { reason: `There is no pool at ${POOL}: it is not mounted`, hint: `systemctl start '${POOL_MOUNT_UNIT}'` };
+}
+
+async function findPoolFault(host: HostView): Promise<Fault> {
+  const { state } = await findPool(host, {});
+  if (state !== "ready") return { reason: `There is no pool at ${POOL}`, hint: "opdbus-pve install" };
+  return {
+    reason: `The pool has no subvolume ${CONTAINERS}`,
+    hint: `ls ${POOL}   # was it renamed? else: opdbus-pve install makes an empty one`,
+  };
 }
 
 function asSize(bytes: number): string {

@@ -1,4 +1,4 @@
-import type { HostView } from "../host/host.ts";
+import type { CommandResult, HostView } from "../host/host.ts";
 import { HOST_STATE, POOL, POOL_IMAGE } from "../paths.ts";
 import { SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountHolding } from "./mounts.ts";
@@ -24,6 +24,8 @@ export interface SubvolumeUsage {
   readonly sizeBytes?: number;
   /** Bytes that they take on the disk; shared ones count once. */
   readonly usedBytes?: number;
+  /** Why it was not measured. */
+  readonly unmeasured?: string;
   readonly wantedLevel: number;
 }
 
@@ -65,7 +67,7 @@ export async function subvolumeUsage(host: HostView): Promise<SubvolumeUsage[]> 
   const found: SubvolumeUsage[] = [];
   for (const { name, purpose, wantedLevel } of SUBVOLUMES) {
     const measured = await host.probe(["compsize", "--bytes", `${POOL}/${name}`]);
-    found.push({ name, purpose, wantedLevel, ...parseCompsize(measured.stdout, measured.exitCode, measured.stderr) });
+    found.push({ name, purpose, wantedLevel, ...parseCompsize(measured) });
   }
   return found;
 }
@@ -74,15 +76,15 @@ export async function subvolumeUsage(host: HostView): Promise<SubvolumeUsage[]> 
  * Reads `compsize --bytes`: the line TOTAL has percentage, bytes on disk,
  * bytes uncompressed, bytes referenced.
  */
-export function parseCompsize(
-  stdout: string,
-  exitCode: number,
-  stderr: string,
-): { sizeBytes?: number; usedBytes?: number } {
+export function parseCompsize({
+  stdout,
+  exitCode,
+  stderr,
+}: CommandResult): { sizeBytes: number; usedBytes: number } | { unmeasured: string } {
   // it fails where there is nothing to measure
   if (/^No files|All empty or still-delalloced files/m.test(stderr + stdout)) return { sizeBytes: 0, usedBytes: 0 };
   const [, used, size] = /^TOTAL\s+\S+\s+(\d+)\s+(\d+)/m.exec(stdout) ?? [];
   return exitCode !== 0 || used === undefined || size === undefined
-    ? {}
+    ? { unmeasured: stderr.trim() || `compsize exited with ${exitCode}` }
     : { usedBytes: Number(used), sizeBytes: Number(size) };
 }

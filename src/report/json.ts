@@ -3,7 +3,9 @@
  * two blanks of indentation. Keys that are names (units, packages) stay as they are.
  */
 export function jsonText(value: unknown): string {
-  return JSON.stringify(withSnakeKeys(value), null, 2);
+  const text = JSON.stringify(withSnakeKeys(value), null, 2);
+  // JSON allows them as they are, and terminals obey some of them
+  return text.replaceAll(/[\u007F-\u009F]/g, (letter) => `\\u00${letter.codePointAt(0)?.toString(16)}`);
 }
 
 function withSnakeKeys(value: unknown): unknown {

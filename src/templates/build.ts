@@ -1,7 +1,7 @@
 import { dirname, join } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { createSubvolume, setReadOnly } from "../pool/subvolumes.ts";
@@ -124,9 +124,11 @@ async function buildVersion(
     await replaceCurrent(host, folder, version);
     return manifest;
   } catch (error) {
-    await discard(host, work);
-    if ((await listVersions(host, definition.name)).length === 0) await host.remove(folder);
-    throw explainFailure(error, definition, sources);
+    const told = await discardFailed(host, work, explainFailure(error, definition, sources));
+    const isEmpty = (await host.list(join(folder, "versions")))?.length === 0;
+    // what is left beside it must not be lost from sight
+    if (isEmpty && (await host.list(folder))?.length === 1) await host.remove(folder);
+    throw told;
   } finally {
     await host.remove(scratch);
   }

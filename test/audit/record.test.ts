@@ -2,7 +2,7 @@ import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
 import type { AuditLog } from "../../src/audit/audit-log.ts";
 import { type Actor, record, recordAll } from "../../src/audit/record.ts";
-import { UserError } from "../../src/host/errors.ts";
+import { Interrupted, UserError } from "../../src/host/errors.ts";
 import { entry, tempLog } from "./temp-log.ts";
 
 const actor: Actor = { user: "root", sudoUser: "anna", pid: 4711, node: "pve1" };
@@ -66,12 +66,7 @@ describe("record", () => {
       "our bug",
     ],
     ["something that is no error", async () => Promise.reject("text"), "text"],
-    ["an abort", async () => AbortSignal.abort().throwIfAborted(), "interrupted"],
-    [
-      "an interruption",
-      async () => Promise.reject(Object.assign(new Error("SIGINT"), { name: "Interrupted" })),
-      "interrupted",
-    ],
+    ["an interruption", async () => Promise.reject(new Interrupted()), "interrupted"],
   ] as const)("writes a failure and throws it on: %s", async ([, action, error]) => {
     const { log } = tempLog();
     let thrown: unknown;

@@ -70,6 +70,7 @@ test.runIf(isRoot).each([
     ["container", "create", "a", "--network", "none", "--template", "../x"],
     'error: Unable to use "../x" as a template name',
   ],
+  [["container", "exec", "a", "--"], "error: No command was given"],
   [["container", "stop", "a", "--timeout", "0"], 'error: --timeout is "0"'],
   [["container", "destroy", "a"], "error: There is no terminal to ask on, and --yes was not given"],
   [["audit", "log", "--lines", "many"], 'error: --lines is "many"'],

@@ -68,8 +68,29 @@ describe("without a terminal", () => {
 
   test("an error is its message and its hint, line by line, and JSON where that was asked for", () => {
     const { stdout, stderr } = render([["fail", "it broke"]]);
-    expect(stderr).toBe("error: it broke\n  one\n  two\n");
-    expect(JSON.parse(stdout)).toEqual({ schema: 1, error: { message: "it broke", hint: "one\ntwo" } });
+    expect(stderr).toBe("error: it broke\n  op-dbus status; opdbus-pve install --pool-size 20G\n  ls opdbus-pve\n");
+    const hint = "op-dbus status; opdbus-pve install --pool-size 20G\nls opdbus-pve";
+    expect(JSON.parse(stdout)).toEqual({ schema: 1, error: { message: "it broke", hint } });
+  });
+
+  test("a name that would steer the terminal is shown without its control characters", () => {
+    const evil = "\u001B]0;title\u0007\u009B31m\r";
+    const { stdout, stderr } = render([
+      ["report", { kind: "warn", text: `w ${evil}` }],
+      ["report", { kind: "say", text: `s ${evil}` }],
+      ["report", { kind: "progress", task: `p ${evil}` }],
+      ["fail", `f ${evil}`],
+      ["bug", `b ${evil}`],
+      ["print", `r ${evil}\nsecond\tline`],
+    ]);
+    expect(stdout + stderr).not.toMatch(/[^\P{Cc}\n\t]/u);
+    expect(stdout).toMatch(/^second\tline$/m);
+  });
+
+  test("before the installation, a hint names our command by the way to it that was typed", () => {
+    const hint = (command: string) => render([["fail", "it broke"]], {}, { OPDBUS_COMMAND: command }).stderr;
+    expect(hint("op-dbus")).toContain("  op-dbus status; opdbus-pve install --pool-size 20G\n");
+    expect(hint("./a b/op-dbus")).toContain("  './a b/op-dbus' status; './a b/op-dbus' install --pool-size 20G\n");
   });
 
   test("what nobody foresaw is called a bug and shows where it happened", () => {

@@ -191,3 +191,24 @@ test("what a killed create left is removed by the next", async () => {
   await create(host, "db");
   expect(await host.list(CONTAINERS)).toEqual(["db"]);
 });
+
+test("more keys than one environment string can carry are refused before anything is made", async () => {
+  const key = `ssh-ed25519 ${"A".repeat(500)}`;
+  const host = installedHost();
+  const sshKeys = Array.from({ length: 200 }, () => key);
+  await expect(create(host, "web-01", { ...REQUEST, sshKeys })).rejects.toMatchObject({ exitCode: 2 });
+  expect(host.changes).toEqual([]);
+  await create(host, "web-01", { ...REQUEST, sshKeys: sshKeys.slice(0, 180) });
+  const config = (await host.readText(`${CONTAINERS}/web-01/config`)) ?? "";
+  const variable = /^lxc\.environment = (.*)$/m.exec(config)?.[1] ?? "";
+  expect(variable.length).toBeGreaterThan(100_000);
+  // MAX_ARG_STRLEN of linux/binfmts.h, with the zero at its end
+  expect(variable.length).toBeLessThan(131_072);
+});
+
+test("a host whose /var/lib/lxc was removed gets it again", async () => {
+  const host = installedHost();
+  host.tree.drop("/var/lib/lxc");
+  await create(host);
+  expect(await host.readLink("/var/lib/lxc/web-01")).toBe(`${CONTAINERS}/web-01`);
+});

@@ -158,6 +158,65 @@ test("what drifted is named and mended", async () => {
   expect((await planSteps(stepsFor({}), host)).every(({ finding }) => finding.state !== "change")).toBe(true);
 });
 
+test("of a pool that is not mounted, only the mount is planned: what it holds is not called missing", async () => {
+  const host = debianHost({ root: "ext4" });
+  await run(host, { sizeBytes: 2 ** 31 });
+  const mounts = await host.readText("/proc/self/mountinfo");
+  const within = host.tree.below(POOL).map((path) => [path, host.tree.get(path)] as const);
+  host.tree.drop(POOL);
+  host.tree.put(POOL, {});
+  host.tree.put("/proc/self/mountinfo", { text: mounts?.replace(/^.*op-dbus.*\n/m, "") ?? "" });
+  const states = async () => (await planSteps(stepsFor({}), host)).map(({ step, finding }) => [step.id, finding.state]);
+  expect(await states()).toEqual([
+    ["environment", "ok"],
+    ["subvolumes", "change"],
+    ["openvswitch", "later"],
+    ["netmaker", "later"],
+    ["templates", "waits"],
+    ["proxmox", "later"],
+    ["sockets", "waits"],
+    ["plugins", "waits"],
+    ["program", "ok"],
+    ["introspection", "waits"],
+    ["installed", "ok"],
+  ]);
+  const [, subvolumes] = await planSteps(stepsFor({}), host);
+  expect(subvolumes?.finding).toEqual({ state: "change", changes: [`Mount the pool at ${POOL}`] });
+  const templates = stepsFor({}).filter(({ id }) => id === "templates");
+  await expect(applySteps(templates, host, say, unrecorded)).rejects.toThrow("it is not mounted");
+  for (const [path, entry] of within.slice(1)) host.tree.put(path, entry ?? {});
+  host.tree.put("/proc/self/mountinfo", { text: mounts ?? "" });
+  expect((await states()).filter(([, state]) => state === "waits")).toEqual([]);
+});
+
+test("what was cut off and could not be cleared away is named, and removed by the installation", async () => {
+  const host = debianHost();
+  await run(host, {});
+  const left = [`${POOL}/@containers/.gone-77-5-web-01`, `${POOL}/@templates/debian-base/.new-77-5-x`];
+  for (const path of left) host.tree.put(`${path}/rootfs`, { inode: 256 });
+  host.tree.put(`${POOL}/@containers/.new-${process.pid}-4242-alive`, {});
+  const [, subvolumes] = await planSteps(stepsFor({}), host);
+  const changes = left.map((path) => `Remove ${path}, which a process that is no more had begun`);
+  expect(subvolumes?.finding).toEqual({ state: "change", changes });
+  host.script("btrfs subvolume delete", { exitCode: 1, stderr: "ERROR: Device or resource busy" });
+  await expect(run(host, {})).rejects.toThrow("Device or resource busy");
+  host.script("btrfs subvolume delete", ({ argv, tree }) => tree.drop(argv.at(-1) ?? ""));
+  await run(host, {});
+  expect(left.map((path) => host.tree.get(path))).toEqual([undefined, undefined]);
+});
+
+test.each([{ text: "#!/bin/sh\n" }, { target: "/opt/theirs/op-dbus" }])(
+  "a command of somebody else is left alone and told: %o",
+  async (theirs) => {
+    const host = debianHost({ files: { "/usr/local/bin/op-dbus": theirs } });
+    const plan = await planSteps(stepsFor({}), host);
+    expect(plan.find(({ step }) => step.id === "program")?.finding).toMatchObject({
+      state: "blocked",
+      hint: "mv /usr/local/bin/op-dbus /usr/local/bin/op-dbus.before",
+    });
+  },
+);
+
 test("what an admin wrote into a plugin folder is kept", async () => {
   const host = debianHost();
   await run(host, {});

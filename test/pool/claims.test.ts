@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { claimName, sweepAbandoned } from "../../src/pool/claims.ts";
+import { UserError } from "../../src/host/errors.ts";
+import { claimName, discardFailed, sweepAbandoned } from "../../src/pool/claims.ts";
 import { debianHost, processStat } from "../debian-host.ts";
 
 const FOLDER = "/var/lib/op-dbus/@containers";
@@ -20,6 +21,19 @@ test("sweeps what dead processes left, and nothing of living ones", async () => 
   }
   expect(await sweepAbandoned(host, FOLDER)).toEqual(swept);
   expect(await host.list(FOLDER)).toEqual(kept.toSorted());
+});
+
+test("what failed is told before what could not be cleared away after it", async () => {
+  const host = debianHost({ commands: { "btrfs subvolume delete": { exitCode: 1, stderr: "busy" }, find: 0 } });
+  const failed = new UserError("no space", { exitCode: 3 });
+  host.tree.put(`${FOLDER}/gone`, {});
+  expect(await discardFailed(host, `${FOLDER}/gone`, failed)).toBe(failed);
+  host.tree.put(`${FOLDER}/stuck/rootfs`, { inode: 256 });
+  expect(await discardFailed(host, `${FOLDER}/stuck`, failed)).toMatchObject({
+    message: expect.stringMatching(/^no space\nWhat was made of it could not be removed: .*busy$/),
+    exitCode: 3,
+    cause: failed,
+  });
 });
 
 test("a folder that is not there has nothing to sweep", async () => {

@@ -212,4 +212,10 @@ test("work is refused where there is no pool, with the command that mends it", a
     message: `There is no pool at ${POOL}: it is not mounted`,
     hint: `systemctl start '${POOL_MOUNT_UNIT}'`,
   });
+  const renamed = debianHost({ files: { [POOL]: { inode: 256 }, [`${POOL}/@old-containers`]: { inode: 256 } } });
+  await expect(requirePool(renamed)).rejects.toMatchObject({
+    exitCode: 3,
+    message: `The pool has no subvolume ${POOL}/@containers`,
+    hint: expect.stringContaining(`ls ${POOL}`),
+  });
 });

@@ -7,16 +7,18 @@ import { readFixture } from "../fixture.ts";
 
 test("reads what compsize measured", () => {
   const text = readFixture("btrfs/compsize-mixed.txt");
-  expect(parseCompsize(text, 0, "")).toEqual({ usedBytes: 241664, sizeBytes: 5152768 });
+  expect(parseCompsize({ stdout: text, exitCode: 0, stderr: "" })).toEqual({ usedBytes: 241664, sizeBytes: 5152768 });
 });
 
 test.each(["No files.\n", "All empty or still-delalloced files.\n"])("%j is a size of nothing", (said) => {
-  expect(parseCompsize("", 1, said)).toEqual({ sizeBytes: 0, usedBytes: 0 });
+  expect(parseCompsize({ stdout: "", exitCode: 1, stderr: said })).toEqual({ sizeBytes: 0, usedBytes: 0 });
 });
 
 test("an unknown size is not zero", () => {
-  expect(parseCompsize("", 127, "compsize: command not found")).toEqual({});
-  expect(parseCompsize("", 1, "@state: SEARCH_V2: Operation not permitted")).toEqual({});
+  const failed = (exitCode: number, stderr: string) => parseCompsize({ stdout: "", exitCode, stderr });
+  expect(failed(127, "compsize: command not found")).toEqual({ unmeasured: "compsize: command not found" });
+  expect(failed(1, "a: File name too long\n")).toEqual({ unmeasured: "a: File name too long" });
+  expect(failed(1, "")).toEqual({ unmeasured: "compsize exited with 1" });
 });
 
 test("measures every subvolume, and knows the names without compsize", async () => {

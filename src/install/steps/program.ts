@@ -78,10 +78,11 @@ async function check(host: HostView): Promise<Finding> {
   for (const command of COMMANDS) {
     const path = join(LINKS, command);
     const found = await host.stat(path);
-    if (found !== undefined && found.type !== "link") {
+    const target = await host.readLink(path);
+    if (found !== undefined && !target?.startsWith(`${PROGRAM}/`)) {
       return { state: "blocked", reason: `${path} is somebody else's program`, hint: `mv ${path} ${path}.before` };
     }
-    if ((await host.readLink(path)) !== join(CURRENT, command)) changes.push(`Link ${path}`);
+    if (target !== join(CURRENT, command)) changes.push(`Link ${path}`);
   }
   for (const { path, text } of await wantedFiles(host)) {
     if ((await host.readText(path)) !== text) changes.push(`Write ${path}`);

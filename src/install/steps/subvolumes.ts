@@ -1,9 +1,11 @@
 import type { Host, HostView } from "../../host/host.ts";
-import { POOL } from "../../paths.ts";
+import { CONTAINERS, POOL, TEMPLATES } from "../../paths.ts";
+import { discard, findAbandoned } from "../../pool/claims.ts";
 import { SUBVOLUMES } from "../../pool/layout.ts";
 import { findPool, type PoolRequest } from "../../pool/find-pool.ts";
 import { makePool } from "../../pool/make-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
+import { SCRATCH } from "../../templates/fill-rootfs.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
 /** Step 2: the pool, its subvolumes, their compression and modes. */
@@ -15,18 +17,28 @@ export function subvolumesStep(request: PoolRequest): Step {
     async check(host) {
       const pool = await findPool(host, request);
       if (pool.state === "blocked") return pool;
-      if (pool.state === "make") {
-        const names = SUBVOLUMES.map(({ name }) => name).join(", ");
-        return changesNeeded([...pool.changes, `Create the subvolumes ${names}`]);
-      }
-      return checkSubvolumes(host);
+      if (pool.state === "ready") return checkSubvolumes(host);
+      if (pool.make.kind === "mount") return changesNeeded(pool.changes);
+      const names = SUBVOLUMES.map(({ name }) => name).join(", ");
+      return changesNeeded([...pool.changes, `Create the subvolumes ${names}`]);
     },
     async apply(host, report) {
       const pool = await findPool(host, request);
       if (pool.state === "make") await makePool(host, pool.make, report);
       await makeSubvolumes(host);
+      for (const path of await findLeftovers(host)) await discard(host, path);
     },
   };
+}
+
+/** What was cut off in the making or removing of a container or template; whoever makes or removes the next clears it away. */
+async function findLeftovers(host: HostView): Promise<string[]> {
+  const templates = ((await host.list(TEMPLATES)) ?? []).map((name) => `${TEMPLATES}/${name}`);
+  const found: string[] = [];
+  for (const folder of [CONTAINERS, SCRATCH, ...templates]) {
+    for (const name of await findAbandoned(host, folder)) found.push(`${folder}/${name}`);
+  }
+  return found;
 }
 
 async function checkSubvolumes(host: HostView): Promise<Finding> {
@@ -59,6 +71,9 @@ async function checkSubvolumes(host: HostView): Promise<Finding> {
     for (const folder of folders) {
       if ((await host.stat(`${path}/${folder}`)) === undefined) changes.push(`Create ${name}/${folder}`);
     }
+  }
+  for (const path of await findLeftovers(host)) {
+    changes.push(`Remove ${path}, which a process that is no more had begun`);
   }
   return changesNeeded(changes);
 }
