@@ -156,7 +156,7 @@ function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], 
 
 function sayLacking(lacking: readonly Planned[]): string {
   const parts = lacking.map(({ step, finding }) => `  ${step.id}: ${whyUnsettled(finding)}`);
-  return ["Left out, and to be done before this host counts as installed:", ...parts].join("\n");
+  return ["Left out, and still to be done before this host is a whole node:", ...parts].join("\n");
 }
 
 function whyUnsettled(finding: Finding): string {

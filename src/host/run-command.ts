@@ -27,7 +27,7 @@ export async function execute(
       : options.input === undefined
         ? { stdin: "ignore" }
         : { input: options.input }),
-    ...(options.timeoutMs === undefined ? {} : { timeout: options.timeoutMs }),
+    ...(options.timeoutMs === undefined ? {} : { timeout: Math.ceil(options.timeoutMs) }),
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
   letGoOfPipes(child.nodeChildProcess);

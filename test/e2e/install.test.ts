@@ -111,7 +111,7 @@ describe("opdbus-pve install on a fresh host", () => {
     const part = await install(...INSTALL, "--skip", "audit,program");
     expect(part).toMatchObject({
       exitCode: 0,
-      stdout: expect.stringMatching(/before this host counts as installed:\n +audit: .*\n +program: /),
+      stdout: expect.stringMatching(/before this host is a whole node:\n +audit: .*\n +program: /),
     });
     expect(await sh("ls /etc/opdbus")).not.toContain("installed");
     expect(await install("--yes", "--only", "installed")).toMatchObject({
