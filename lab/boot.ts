@@ -1,10 +1,10 @@
-import { closeSync, existsSync, readlinkSync, readFileSync } from "node:fs";
+import { existsSync, readlinkSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
 import { findOwnCgroup, leaveCgroup } from "./cgroups.ts";
 import { findCgroupMounts } from "./machine.ts";
 import { clearAfterHalt, findInit, nodeDirectory, type NodeRecord, updateRecord } from "./record.ts";
-import { findProcess, isAlive, killProcess, openOutput, type StartedProcess, waitUntil } from "./processes.ts";
+import { findProcess, isAlive, killProcess, startInBackground, type StartedProcess, waitUntil } from "./processes.ts";
 
 /** A node that is up. */
 export interface Booted {
@@ -52,28 +52,15 @@ export function namespaceOptions({ pid }: StartedProcess): string[] {
 async function startInit(record: NodeRecord): Promise<StartedProcess> {
   const directory = nodeDirectory(record.name);
   const script = [join(import.meta.dirname, "init.sh"), "outside", directory, record.name, ...record.cgroups];
-  const console = openOutput(consoleOf(record));
-  // Unless it is to be kept, a node ends with its harness, however that ends.
-  const child = execa("setpriv", [...(record.keep ? ["--"] : ["--pdeathsig", "KILL", "--"]), "sh", ...script], {
-    stdin: "ignore",
-    stdout: console,
-    stderr: console,
-    detached: true,
-    cleanup: false,
-    reject: false,
-  });
-  closeSync(console);
-  child.nodeChildProcess.unref();
-  let ended = false;
-  void child.then(() => (ended = true));
-  const started = () => ended || existsSync(join(directory, "pid1"));
+  const child = startInBackground(["sh", ...script], consoleOf(record), record);
+  const started = () => child.hasEnded() || existsSync(join(directory, "pid1"));
   await waitUntil(started, { timeoutMs: 10_000, what: "the namespaces of the node" });
   const init = await findInit(record.name);
   if (init === undefined) throw new Error("its PID 1 ended at once");
 
   // A group with processes of its own could not hand controllers on to the node's groups.
   const mounts = findCgroupMounts();
-  if (child.pid !== undefined && mounts !== undefined) {
+  if (mounts !== undefined) {
     leaveCgroup(child.pid, mounts.cgroup2, findOwnCgroup(""));
     if (mounts.systemd !== undefined) leaveCgroup(child.pid, mounts.systemd, findOwnCgroup("name=systemd"));
   }
@@ -82,19 +69,9 @@ async function startInit(record: NodeRecord): Promise<StartedProcess> {
 
 /** Gives the node a way out through this machine, by a user-mode network that changes nothing here. */
 async function startNetwork(record: NodeRecord, init: StartedProcess): Promise<StartedProcess> {
-  const log = openOutput(join(nodeDirectory(record.name), "slirp4netns.log"));
   const slirp = ["slirp4netns", "--configure", "--disable-host-loopback", `${init.pid}`, "tap0"];
-  const child = execa("setpriv", [...(record.keep ? ["--"] : ["--pdeathsig", "KILL", "--"]), ...slirp], {
-    stdin: "ignore",
-    stdout: log,
-    stderr: log,
-    detached: true,
-    cleanup: false,
-    reject: false,
-  });
-  closeSync(log);
-  child.nodeChildProcess.unref();
-  const helper = child.pid === undefined ? undefined : findProcess(child.pid);
+  const child = startInBackground(slirp, join(nodeDirectory(record.name), "slirp4netns.log"), record);
+  const helper = findProcess(child.pid);
   if (helper === undefined) throw new Error("slirp4netns did not start");
   await updateRecord({ ...record, helpers: [helper] });
   const routed = () => readFileSync(`/proc/${init.pid}/net/route`, "utf8").includes("tap0\t00000000\t");

@@ -1,5 +1,6 @@
-import { existsSync, openSync, readFileSync } from "node:fs";
+import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
+import { execa } from "execa";
 
 /** A process that we started: a pid alone may have been given to another since. */
 export interface StartedProcess {
@@ -67,6 +68,35 @@ export async function waitUntil(
  */
 export function openOutput(path: string): 1 {
   return openSync(path, "a") as 1;
+}
+
+interface LabChild {
+  /** Its number on this machine, also when it has ended meanwhile. */
+  readonly pid: number;
+  readonly hasEnded: () => boolean;
+}
+
+/**
+ * Starts a process that writes to a file and that nobody waits for. It ends
+ * with this one, however that ends, unless it is to be kept.
+ * @throws Error when it cannot be started
+ */
+export function startInBackground(argv: readonly string[], output: string, { keep }: { keep: boolean }): LabChild {
+  const file = openOutput(output);
+  const child = execa("setpriv", [...(keep ? [] : ["--pdeathsig", "KILL"]), "--", ...argv], {
+    stdin: "ignore",
+    stdout: file,
+    stderr: file,
+    detached: true,
+    cleanup: false,
+    reject: false,
+  });
+  closeSync(file);
+  child.nodeChildProcess.unref();
+  let ended = false;
+  void child.then(() => (ended = true));
+  if (child.pid === undefined) throw new Error(`Unable to start ${argv[0]}`);
+  return { pid: child.pid, hasEnded: () => ended };
 }
 
 /** Differs after each boot of this machine, so that pids of an earlier boot are not believed. */

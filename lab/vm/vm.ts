@@ -1,11 +1,10 @@
-import { closeSync, existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import { execa } from "execa";
 import { shellText } from "../../src/host/command-failed.ts";
 import { buildQemuImage, type Suite } from "../image.ts";
-import { findProcess, isAlive, killProcess, openOutput, waitUntil } from "../processes.ts";
+import { findProcess, isAlive, killProcess, startInBackground, waitUntil } from "../processes.ts";
 import type { Finished } from "../run-in-node.ts";
 import { type CommandPort, openCommandPort } from "./command-port.ts";
 import { buildVmDisk } from "./disk.ts";
@@ -103,19 +102,9 @@ function startQemu(qemuRoot: string, diskFolder: string, runtime: string) {
     root=$1; shift 3
     TMPDIR=/run/vm exec chroot "$root" "$@"`;
   const namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", script, "sh"];
-  const output = openOutput(join(runtime, "console.log"));
-  // It ends with this process, however that ends.
-  const argv = ["--pdeathsig", "KILL", "--", ...namespace, qemuRoot, diskFolder, runtime, ...qemu];
-  const child = execa("setpriv", argv, {
-    stdin: "ignore",
-    stdout: output,
-    stderr: output,
-    cleanup: false,
-    reject: false,
-  });
-  closeSync(output);
-  child.nodeChildProcess.unref();
-  const started = child.pid === undefined ? undefined : findProcess(child.pid);
+  const argv = [...namespace, qemuRoot, diskFolder, runtime, ...qemu];
+  const child = startInBackground(argv, join(runtime, "console.log"), { keep: false });
+  const started = findProcess(child.pid);
   if (started === undefined) throw new Error(`QEMU of ${basename(qemuRoot)} did not start`);
   return started;
 }

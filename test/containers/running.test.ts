@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { findSocketHolders, runningContainers } from "../../src/containers/running.ts";
-import { type Entry, memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../../src/host/memory-host.ts";
+import type { Entry } from "../../src/host/memory-tree.ts";
 import { readFixture } from "../fixture.ts";
 
 const status = (...uids: number[]) => `Name:\tlxc-start\nUid:\t${uids.join("\t")}\nGid:\t0\t0\t0\t0\n`;
