@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished, test } from "vitest";
@@ -44,4 +45,13 @@ test("a lock meets another process, and is free when that one is killed", async 
 test("a lock does not keep a finished program alive", { timeout: 10_000 }, async () => {
   const child = await holder(join(temporaryDirectory(), "lock"), "end");
   await expect.poll(() => child.exitCode, { timeout: 5000 }).toBe(0);
+});
+
+test("a lock that cannot be taken is not called somebody else's", async () => {
+  const path = join(temporaryDirectory(), "lock");
+  symlinkSync(path, path);
+  await expect(host.lock(path, "me")).rejects.toMatchObject({
+    message: expect.stringMatching(/^Unable to take the lock .+: flock: .*symbolic links/),
+    exitCode: 1,
+  });
 });
