@@ -95,10 +95,9 @@ async function forEach(
       results.push({ name, error: describeError(error) });
       out.fail(error, false);
       const exitCode = error instanceof UserError ? error.exitCode : EXIT.failed;
-      process.exitCode ??= exitCode;
-      if (error instanceof UserError && !(error instanceof Interrupted)) continue;
-      process.exitCode = exitCode;
-      break;
+      const endsAll = error instanceof Interrupted || !(error instanceof UserError);
+      process.exitCode = endsAll ? exitCode : (process.exitCode ?? exitCode);
+      if (endsAll) break;
     }
   }
   if (json) out.json({ schema: 1, containers: results });

@@ -121,7 +121,7 @@ async function dryRun(session: Session, { steps, lacking }: Choice, exitCode: bo
     if (lacking.length > 0) session.out.print(sayLacking(lacking));
   }
   refuseBlocked(plan);
-  if (exitCode && plan.some(({ finding }) => finding.state === "change")) process.exitCode = EXIT.pending;
+  if (exitCode && !plan.every(({ finding }) => isSettled(finding))) process.exitCode = EXIT.pending;
 }
 
 const UNSEEN = "to be seen when the pool is mounted";

@@ -3,25 +3,32 @@ type Check = (value: unknown) => boolean;
 /** What the value of each key must be. */
 export type Shape<T> = { readonly [Key in keyof T]-?: Check };
 
+/** A string. */
 export const isText: Check = (value) => typeof value === "string";
+/** A finite number. */
 export const isNumber: Check = (value) => Number.isFinite(value);
+/** An object that is no list. */
 export const isTable: Check = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
-export const exactly =
-  (...allowed: readonly unknown[]): Check =>
-  (value) =>
-    allowed.includes(value);
-export const listOf =
-  (check: Check): Check =>
-  (value) =>
-    Array.isArray(value) && value.every(check);
-export const tableOf =
-  (check: Check): Check =>
-  (value) =>
-    isTable(value) && Object.values(value as object).every(check);
-export const orNothing =
-  (check: Check): Check =>
-  (value) =>
-    value === undefined || value === null || check(value);
+
+/** One of these values. */
+export function exactly(...allowed: readonly unknown[]): Check {
+  return (value) => allowed.includes(value);
+}
+
+/** A list of values that pass the check. */
+export function listOf(check: Check): Check {
+  return (value) => Array.isArray(value) && value.every(check);
+}
+
+/** An object whose values pass the check, whatever its keys. */
+export function tableOf(check: Check): Check {
+  return (value) => isTable(value) && Object.values(value as object).every(check);
+}
+
+/** A value that passes the check, or null, or none. */
+export function orNothing(check: Check): Check {
+  return (value) => value === undefined || value === null || check(value);
+}
 
 /**
  * Reads back what this program wrote: a JSON object of that shape, or
