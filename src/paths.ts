@@ -1,6 +1,11 @@
 /** Where the pool is mounted, or lies as a subvolume of a BTRFS host. Fixed by the specification. */
 export const POOL = "/var/lib/op-dbus";
 
+/** systemd's name for a mount there, see systemd-escape(1). */
+export const POOL_MOUNT_UNIT = String.raw`var-lib-op\x2ddbus.mount`;
+/** The mount unit of a pool in a file or on a device. */
+export const POOL_MOUNT_UNIT_FILE = `/etc/systemd/system/${POOL_MOUNT_UNIT}`;
+
 /** The audit log (specification, section 8). */
 export const AUDIT_DATABASE = `${POOL}/@timing/blockchain.db`;
 /** What `op-dbus query --save` writes. */

@@ -10,7 +10,8 @@ import { type Finding, isSettled } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
-import { findPool, type PoolRequest } from "../pool/find-pool.ts";
+import { findPool } from "../pool/find-pool.ts";
+import type { PoolRequest } from "../pool/plan-pool.ts";
 import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface InstallOptions extends CommonOptions {

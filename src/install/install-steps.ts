@@ -1,5 +1,5 @@
 import { mirrorsIn, type Settings } from "../config/settings.ts";
-import type { PoolRequest } from "../pool/find-pool.ts";
+import type { PoolRequest } from "../pool/plan-pool.ts";
 import type { Step } from "./step.ts";
 import { auditStep } from "./steps/audit.ts";
 import { environmentStep } from "./steps/environment.ts";

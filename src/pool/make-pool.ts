@@ -1,7 +1,7 @@
 import type { Host } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
-import { POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, type PoolRecipe } from "./find-pool.ts";
-import { HOST_STATE, POOL, POOL_IMAGE } from "../paths.ts";
+import { HOST_STATE, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
+import type { PoolRecipe } from "./plan-pool.ts";
 
 const LABEL = "opdbus";
 

@@ -7,7 +7,7 @@ import { applySteps, planSteps, type Recorder } from "../../src/install/run-step
 import type { Step } from "../../src/install/step.ts";
 import { POOL } from "../../src/paths.ts";
 import { SUBVOLUMES } from "../../src/pool/layout.ts";
-import type { PoolRequest } from "../../src/pool/find-pool.ts";
+import type { PoolRequest } from "../../src/pool/plan-pool.ts";
 import { debianHost } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";
 

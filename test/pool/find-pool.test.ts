@@ -1,11 +1,11 @@
 import { expect, test } from "vitest";
-import { CURRENT_STATE, POOL, POOL_IMAGE } from "../../src/paths.ts";
-import { findPool, POOL_MOUNT_UNIT, requirePool } from "../../src/pool/find-pool.ts";
+import { CURRENT_STATE, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../../src/paths.ts";
+import { findPool, requirePool } from "../../src/pool/find-pool.ts";
 import { makePool } from "../../src/pool/make-pool.ts";
 import { debianHost } from "../debian-host.ts";
 
 const GIB = 2 ** 30;
-const UNIT_FILE = `/etc/systemd/system/${POOL_MOUNT_UNIT}`;
+
 const DEVICE = "/dev/sdb";
 const say = () => {};
 const FILE = { type: "file", mode: 0o600, uid: 0, gid: 0, allocated: 0, inode: 1, device: 1, modifiedMs: 0 } as const;
@@ -23,7 +23,7 @@ test.each([
   ["What=/var/lib/opdbus-pve/pool.img\n", "loop"],
 ])("a BTRFS mount whose unit says %j is a pool of kind %s", async (unit, kind) => {
   const host = mountedPool("btrfs", "/dev/loop7");
-  if (unit !== undefined) host.tree.put(UNIT_FILE, { text: unit });
+  if (unit !== undefined) host.tree.put(POOL_MOUNT_UNIT_FILE, { text: unit });
   expect(await findPool(host, {})).toEqual({ state: "ready", kind });
 });
 
@@ -33,7 +33,7 @@ test.each([
   [{ device: DEVICE }, /has 2 GiB; \/dev\/sdb .*ignored/],
 ])("a pool that is there already is not changed by %j, and that is told", async (request, unmet) => {
   const host = mountedPool("btrfs", "/dev/loop7");
-  host.tree.put(UNIT_FILE, { text: `What=${POOL_IMAGE}\n` });
+  host.tree.put(POOL_MOUNT_UNIT_FILE, { text: `What=${POOL_IMAGE}\n` });
   const stat = (path: string) => (path === POOL_IMAGE ? Promise.resolve({ ...FILE, size: 2 * GIB }) : host.stat(path));
   const found = await findPool({ ...host, stat }, request);
   expect(found).toMatchObject({ state: "ready", kind: "loop" });
@@ -79,7 +79,7 @@ test("a pool in a file is made whole, mounted now and at boot", async () => {
   expect(host.changes).toContain(`run truncate --size ${2 * GIB} -- ${POOL_IMAGE}.new`);
   expect(await host.stat(POOL_IMAGE)).toMatchObject({ mode: 0o600 });
   expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o711 });
-  expect(await host.readText(UNIT_FILE)).toMatch(
+  expect(await host.readText(POOL_MOUNT_UNIT_FILE)).toMatch(
     /RequiresMountsFor=\/var\/lib\/opdbus-pve\n[^]*What=\/var\/lib\/opdbus-pve\/pool\.img\nWhere=\/var\/lib\/op-dbus\nType=btrfs\nOptions=loop,noatime\n[^]*WantedBy=local-fs\.target\n/,
   );
   expect((await host.probe(["systemctl", "is-enabled", POOL_MOUNT_UNIT])).stdout).toBe("enabled\n");
@@ -167,7 +167,7 @@ test("an empty device is formatted only when its own name was given again", asyn
   const found = await findPool(host, { device: DEVICE, confirmFormat: DEVICE });
   expect(found).toMatchObject({ state: "make", make: { kind: "device", format: true } });
   if (found.state === "make") await makePool(host, found.make, say);
-  expect(await host.readText(UNIT_FILE)).toMatch(/^What=\/dev\/disk\/by-uuid\/[0-9a-f-]{36}$/m);
+  expect(await host.readText(POOL_MOUNT_UNIT_FILE)).toMatch(/^What=\/dev\/disk\/by-uuid\/[0-9a-f-]{36}$/m);
   expect(await findPool(host, {})).toEqual({ state: "ready", kind: "device" });
 });
 
@@ -182,7 +182,7 @@ test("a device with BTRFS on it is used as it is, once its name was confirmed", 
 
 test("a pool that is only not mounted is mounted, whatever is asked for", async () => {
   const host = debianHost({ root: "ext4", files: { [`${POOL}/`]: "", [POOL_IMAGE]: "btrfs" } });
-  host.tree.put(UNIT_FILE, { text: `[Mount]\nWhat=${POOL_IMAGE}\nWhere=${POOL}\nOptions=loop\n` });
+  host.tree.put(POOL_MOUNT_UNIT_FILE, { text: `[Mount]\nWhat=${POOL_IMAGE}\nWhere=${POOL}\nOptions=loop\n` });
   const found = await findPool(host, { device: DEVICE, confirmFormat: DEVICE });
   expect(found).toMatchObject({ state: "make", make: { kind: "mount" } });
   if (found.state === "make") await makePool(host, found.make, say);
@@ -190,7 +190,7 @@ test("a pool that is only not mounted is mounted, whatever is asked for", async 
 });
 
 test("a pool whose image is gone is not made anew in silence", async () => {
-  const host = debianHost({ root: "ext4", files: { [UNIT_FILE]: `What=${POOL_IMAGE}\n` } });
+  const host = debianHost({ root: "ext4", files: { [POOL_MOUNT_UNIT_FILE]: `What=${POOL_IMAGE}\n` } });
   expect(await findPool(host, { sizeBytes: GIB })).toMatchObject({
     state: "blocked",
     reason: expect.stringContaining(`${POOL_IMAGE} is gone`),
@@ -206,7 +206,7 @@ test("a file system that knows no immutable folders is no obstacle, and is said"
 
 test("work is refused where there is no pool, with the command that mends it", async () => {
   await expect(requirePool(debianHost())).rejects.toMatchObject({ exitCode: 3, hint: "opdbus-pve install" });
-  const unmounted = debianHost({ files: { [UNIT_FILE]: "", [CURRENT_STATE]: "" } });
+  const unmounted = debianHost({ files: { [POOL_MOUNT_UNIT_FILE]: "", [CURRENT_STATE]: "" } });
   await expect(requirePool(unmounted)).rejects.toMatchObject({
     exitCode: 3,
     message: `There is no pool at ${POOL}: it is not mounted`,

@@ -1,6 +1,5 @@
 import { expect, test } from "vitest";
-import { POOL_MOUNT_UNIT_FILE } from "../../src/pool/find-pool.ts";
-import { POOL_IMAGE } from "../../src/paths.ts";
+import { POOL_IMAGE, POOL_MOUNT_UNIT_FILE } from "../../src/paths.ts";
 import { isOvercommitted, parseCompsize, poolUsage, subvolumeUsage } from "../../src/pool/usage.ts";
 import { debianHost } from "../debian-host.ts";
 import { readFixture } from "../fixture.ts";

@@ -1,7 +1,6 @@
 import { join } from "node:path";
 import type { Host, HostView } from "../../host/host.ts";
-import { SETTINGS } from "../../paths.ts";
-import { POOL_MOUNT_UNIT } from "../../pool/find-pool.ts";
+import { POOL_MOUNT_UNIT, SETTINGS } from "../../paths.ts";
 import { TREE } from "../../tree.ts";
 import { CURRENT, findTree, installTree, PROGRAM } from "../program-tree.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
