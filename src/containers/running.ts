@@ -11,25 +11,26 @@ export interface SocketHolder {
 
 /** Names of the containers whose LXC monitor is alive, whoever started them. */
 export async function runningContainers(host: HostView): Promise<Set<string>> {
-  const holders = await findSocketHolders(host);
-  return new Set(holders.filter(({ uid }) => uid === 0).map(({ container }) => container));
+  return new Set((await findSocketHolders(host, "root")).map(({ container }) => container));
 }
 
 /**
- * Who listens on LXC's command sockets. The kernel's list of sockets (what
+ * Who listens on LXC's command sockets: root's processes, or anybody's. The kernel's list of sockets (what
  * lxc-ls looks at) says which containers have one, without a process being
  * started; but their names are anybody's to take, so a container only runs
  * when a process of root holds its socket.
  */
-export async function findSocketHolders(host: HostView): Promise<SocketHolder[]> {
+export async function findSocketHolders(host: HostView, of: "root" | "anybody"): Promise<SocketHolder[]> {
   const sockets = await listCommandSockets(host);
   const holders: SocketHolder[] = [];
   if (sockets.size === 0) return holders;
   const unheld = new Set(sockets.values());
   for (const pid of await listProcesses(host)) {
+    // guests' processes are most of a host's, and quickly told by this; what it says of root is to be seen
+    if (of === "root" && (await host.stat(`/proc/${pid}`))?.uid !== 0) continue;
     const files = (await host.list(`/proc/${pid}/fd`)) ?? [];
     const uid = files.length === 0 ? undefined : await userOf(host, pid);
-    if (uid === undefined) continue;
+    if (uid === undefined || (of === "root" && uid !== 0)) continue;
     for (const file of files) {
       const container = sockets.get((await host.readLink(`/proc/${pid}/fd/${file}`)) ?? "");
       if (container === undefined) continue;

@@ -52,7 +52,7 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
 
 /** @throws {UserError} when somebody who is not root listens on the container's socket, so that LXC cannot */
 async function refuseSquatter(host: HostView, name: string): Promise<void> {
-  const squatter = (await findSocketHolders(host)).find(({ container }) => container === name);
+  const squatter = (await findSocketHolders(host, "anybody")).find(({ container }) => container === name);
   if (squatter === undefined) return;
   const { pid, uid } = squatter;
   throw new UserError(`Unable to start ${name}: process ${pid} of user ${uid} occupies the socket of its monitor`, {

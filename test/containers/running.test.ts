@@ -32,7 +32,7 @@ test.each([
 ])("does not believe %s", async (_, uids, uid) => {
   const host = machine({ "/proc/90/status": status(...uids), "/proc/90/fd/3": socket(31733) });
   expect(await runningContainers(host)).toEqual(new Set());
-  expect(await findSocketHolders(host)).toEqual([{ container: "web-01", pid: 90, uid }]);
+  expect(await findSocketHolders(host, "anybody")).toEqual([{ container: "web-01", pid: 90, uid }]);
 });
 
 test("a process that ended while it was looked at counts as none", async () => {
