@@ -130,7 +130,7 @@ const SYSTEMD: Record<string, Behaviour> = {
     const unit = last(argv);
     tree.put(`${ACTIVE}/${unit}`, { text: "" });
     if (unit.endsWith(".mount")) mountUnit(tree, unit);
-    if (unit.startsWith("lxc@")) setSocketHolder(tree, unit.slice(4, -".service".length), MONITOR);
+    if (unit.startsWith("lxc@")) setRunning(tree, unit.slice(4, -".service".length), true);
   },
   "systemctl stop": ({ argv, tree }) => tree.drop(`${ACTIVE}/${last(argv)}`),
 };
@@ -202,21 +202,25 @@ const TEMPLATE_BUILD: Record<string, Behaviour> = {
 const LXC: Record<string, Behaviour> = {
   "lxc-info --name": ({ argv, tree }) =>
     tree.get("/proc/net/unix")?.text?.includes(`@/var/lib/lxc/${argv[2]}/command`) ? "RUNNING\n" : "STOPPED\n",
-  "lxc-stop --name": ({ argv, tree }) => setSocketHolder(tree, argv[2] ?? "", undefined),
+  "lxc-stop --name": ({ argv, tree }) => setRunning(tree, argv[2] ?? "", false),
 };
 
-/** LXC's own. */
-export const MONITOR = { pid: 4711, uid: 0 };
-
-/** Makes a process listen on the command socket of a container, or nobody. */
-export function setSocketHolder(tree: Tree, name: string, holder: { pid: number; uid: number } | undefined): void {
-  const inode = Buffer.from(name).reduce((sum, byte) => sum * 31 + byte, 31_733);
-  const line = `0000000000000000: 00000002 00000000 00010000 0001 01 ${inode} @/var/lib/lxc/${name}/command\n`;
+/** Puts the name of a container's command socket into the kernel's list, whoever has it, or takes it out. */
+export function listSocket(tree: Tree, name: string, listed: boolean): void {
+  const line = `0000000000000000: 00000002 00000000 00010000 0001 01 31733 @/var/lib/lxc/${name}/command\n`;
   const before = (tree.get("/proc/net/unix")?.text ?? "").replace(line, "");
-  tree.put("/proc/net/unix", { text: holder ? before + line : before });
-  if (holder === undefined) return;
-  tree.put(`/proc/${holder.pid}/status`, { text: `Name:\tx\nUid:${`\t${holder.uid}`.repeat(4)}\n` });
-  tree.put(`/proc/${holder.pid}/fd/${inode}`, { target: `socket:[${inode}]` });
+  tree.put("/proc/net/unix", { text: listed ? before + line : before });
+}
+
+/** Lets a container run: its monitor's process, and the name of its socket in the kernel's list. */
+export function setRunning(tree: Tree, name: string, running: boolean): void {
+  listSocket(tree, name, running);
+  const monitor = `/proc/${4000 + Buffer.from(name).reduce((sum, byte) => sum + byte, 0)}`;
+  tree.drop(monitor);
+  if (!running) return;
+  tree.put(`${monitor}/cmdline`, { text: `/usr/bin/lxc-start\0-F\0-n\0${name}\0` });
+  tree.put(`${monitor}/status`, { text: "Name:\tlxc-start\nUid:\t0\t0\t0\t0\n" });
+  tree.put(`${monitor}/exe`, { target: "/usr/bin/lxc-start" });
 }
 
 const OTHERS: Record<string, Behaviour> = {

@@ -7,7 +7,7 @@ import { containerFolder } from "./record.ts";
 export const LXC_PATH = "/var/lib/lxc";
 
 /** Where LXC finds a container. */
-function lxcLink(name: string): string {
+export function lxcLink(name: string): string {
   return join(LXC_PATH, name);
 }
 

@@ -1,57 +1,38 @@
+import { basename } from "node:path";
 import type { HostView } from "../host/host.ts";
 import { LXC_PATH } from "./lxc-link.ts";
 
-/** A process that listens on the command socket of a container. */
-export interface SocketHolder {
-  readonly container: string;
-  readonly pid: number;
-  /** 0 for LXC's own monitor. */
-  readonly uid: number;
-}
-
-/** Names of the containers whose LXC monitor is alive, whoever started them. */
-export async function runningContainers(host: HostView): Promise<Set<string>> {
-  return new Set((await findSocketHolders(host, "root")).map(({ container }) => container));
-}
-
 /**
- * Who listens on LXC's command sockets: root's processes, or anybody's. The kernel's list of sockets (what
- * lxc-ls looks at) says which containers have one, without a process being
- * started; but their names are anybody's to take, so a container only runs
- * when a process of root holds its socket.
+ * Names of the containers whose LXC monitor is alive, whoever started them.
+ *
+ * Each monitor has a command socket in the kernel's list (what lxc-ls looks
+ * at), so that one file says which can run at all. But such a name is anybody's
+ * to take, and anybody can write lines of his own into that list (a name may
+ * hold line breaks). So a container runs when there is its monitor: a process
+ * of root, and not one that a user of the host can start as root.
  */
-export async function findSocketHolders(host: HostView, of: "root" | "anybody"): Promise<SocketHolder[]> {
-  const sockets = await listCommandSockets(host);
-  const holders: SocketHolder[] = [];
-  if (sockets.size === 0) return holders;
-  const unheld = new Set(sockets.values());
-  for (const pid of await listProcesses(host)) {
-    // guests' processes are most of a host's, and quickly told by this; what it says of root is to be seen
-    if (of === "root" && (await host.stat(`/proc/${pid}`))?.uid !== 0) continue;
-    const files = (await host.list(`/proc/${pid}/fd`)) ?? [];
-    const uid = files.length === 0 ? undefined : await userOf(host, pid);
-    if (uid === undefined || (of === "root" && uid !== 0)) continue;
-    for (const file of files) {
-      const container = sockets.get((await host.readLink(`/proc/${pid}/fd/${file}`)) ?? "");
-      if (container === undefined) continue;
-      holders.push({ container, pid, uid });
-      if (uid === 0) unheld.delete(container);
-    }
-    if (unheld.size === 0) break;
+export async function runningContainers(host: HostView): Promise<Set<string>> {
+  const running = new Set<string>();
+  const listed = await listSocketNames(host);
+  for (const pid of listed.size === 0 ? [] : await listProcesses(host)) {
+    // guests' processes are most of a host's, and quickly told by this; what it says of root is seen below
+    if ((await host.stat(`/proc/${pid}`))?.uid !== 0) continue;
+    const name = monitored(await readWords(host, `/proc/${pid}/cmdline`), listed);
+    if (name !== undefined && (await isRootsOwn(host, pid))) running.add(name);
+    if (running.size === listed.size) break;
   }
-  return holders;
+  return running;
 }
 
-// the flag of a listening socket, its inode, and its abstract name
-const COMMAND_SOCKET = new RegExp(
-  String.raw`^(?:\S+ +){3}00010000 (?:\S+ +){2}(\d+) @${LXC_PATH}/([^/\s]+)/command$`,
-  "gm",
-);
+/** Whether the name of a container's command socket is taken, by its monitor or by somebody else. */
+export async function isSocketTaken(host: HostView, name: string): Promise<boolean> {
+  return (await listSocketNames(host)).has(name);
+}
 
-/** The sockets by what /proc/PID/fd calls them, and the container of each. */
-async function listCommandSockets(host: HostView): Promise<Map<string, string>> {
-  const text = (await host.readText("/proc/net/unix")) ?? "";
-  return new Map([...text.matchAll(COMMAND_SOCKET)].map(([, inode, name]) => [`socket:[${inode}]`, name ?? ""]));
+async function listSocketNames(host: HostView): Promise<Set<string>> {
+  const sockets = (await host.readText("/proc/net/unix")) ?? "";
+  const names = sockets.matchAll(new RegExp(` @${LXC_PATH}/([^/\\s]+)/command$`, "gm"));
+  return new Set([...names].map(([, name]) => name ?? ""));
 }
 
 /** Newest first: monitors come after the system's own services. */
@@ -63,13 +44,28 @@ async function listProcesses(host: HostView): Promise<number[]> {
     .toSorted((one, other) => other - one);
 }
 
-/**
- * The user a process runs as: 0 only when it is root in every respect, which a
- * set-uid program that somebody started is not. (The owner of /proc/PID itself
- * is root also for a process of anybody that made itself undumpable, proc(5).)
- */
-async function userOf(host: HostView, pid: number): Promise<number | undefined> {
+const IN_BACKGROUND = new RegExp(`^\\[lxc monitor\\] ${LXC_PATH} (\\S+)$`);
+const IN_FOREGROUND = new Set(["lxc-start", "lxc-execute"]);
+
+/** Which of these containers a process of this command line is the monitor of. */
+function monitored([command = "", ...words]: readonly string[], names: ReadonlySet<string>): string | undefined {
+  // liblxc calls its daemons so, whichever program it is part of
+  const title = IN_BACKGROUND.exec(command)?.[1];
+  if (title !== undefined) return names.has(title) ? title : undefined;
+  if (!IN_FOREGROUND.has(basename(command))) return undefined;
+  // -n NAME, -nNAME, -Fn NAME, --name NAME, --name=NAME, or NAME alone
+  return words.map((word) => word.replace(/^(-\w*n|--name=)(?=.)/, "")).find((word) => names.has(word));
+}
+
+/** Whether a process is root's in every respect, and of a program that is not set-uid: those, anybody can start. */
+async function isRootsOwn(host: HostView, pid: number): Promise<boolean> {
+  // the owner of /proc/PID is root also for anybody's process that made itself undumpable (proc(5))
   const ids = /^Uid:\s+(.+)$/m.exec((await host.readText(`/proc/${pid}/status`)) ?? "")?.[1];
-  if (ids === undefined) return undefined;
-  return Math.max(...ids.split(/\s+/).map(Number));
+  if (ids === undefined || !ids.split(/\s+/).every((id) => id === "0")) return false;
+  const program = ((await host.readLink(`/proc/${pid}/exe`)) ?? "").replace(/ \(deleted\)$/, "");
+  return (((await host.stat(program))?.mode ?? 0) & 0o4000) === 0;
+}
+
+async function readWords(host: HostView, path: string): Promise<string[]> {
+  return ((await host.readText(path)) ?? "").split("\0");
 }

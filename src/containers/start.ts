@@ -1,11 +1,11 @@
 import { CommandFailed } from "../host/command-failed.ts";
 import { UserError } from "../host/errors.ts";
-import type { Host, HostView } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { attachArgv } from "./attach.ts";
-import { linkForLxc } from "./lxc-link.ts";
+import { linkForLxc, lxcLink } from "./lxc-link.ts";
 import { readRecord } from "./record.ts";
-import { findSocketHolders, runningContainers } from "./running.ts";
+import { isSocketTaken, runningContainers } from "./running.ts";
 import { unitLog, unitOf } from "./unit.ts";
 import { until } from "./until.ts";
 
@@ -23,7 +23,11 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
   await requirePool(host);
   await readRecord(host, name);
   if ((await runningContainers(host)).has(name)) return false;
-  await refuseSquatter(host, name);
+  if (await isSocketTaken(host, name)) {
+    throw new UserError(`Unable to start ${name}: a process that is not LXC's has the name of its monitor's socket`, {
+      hint: `ss -xlp | grep -F ${lxcLink(name)}/command   # who is that?`,
+    });
+  }
   await linkForLxc(host, name);
   const since = new Date();
   await host.run(["systemctl", "start", unitOf(name)]);
@@ -47,16 +51,6 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
     hint: said.includes("apparmor_parser not available")
       ? "apt-get install --no-install-recommends apparmor"
       : `journalctl -u ${unitOf(name)}; lxc-start -F -n ${name} -l DEBUG -o /dev/stderr`,
-  });
-}
-
-/** @throws {UserError} when somebody who is not root listens on the container's socket, so that LXC cannot */
-async function refuseSquatter(host: HostView, name: string): Promise<void> {
-  const squatter = (await findSocketHolders(host, "anybody")).find(({ container }) => container === name);
-  if (squatter === undefined) return;
-  const { pid, uid } = squatter;
-  throw new UserError(`Unable to start ${name}: process ${pid} of user ${uid} occupies the socket of its monitor`, {
-    hint: `ps -fp ${pid}   # who is that? then: kill ${pid}`,
   });
 }
 

@@ -14,6 +14,9 @@ import { environment } from "./run-command.ts";
  */
 export async function holdLock(path: string, holder: string): Promise<() => Promise<void>> {
   await localFiles.makeDirectory(dirname(path));
+  await localFiles.appendText(path, "");
+  // whoever can open the file can lock it, and keep us out
+  await localFiles.setAttributes(path, { mode: 0o600 });
   const child = spawn("flock", ["--nonblock", "--conflict-exit-code", String(EXIT.busy), path, "cat"], {
     stdio: ["pipe", "pipe", "pipe"],
     detached: true,
@@ -32,7 +35,7 @@ export async function holdLock(path: string, holder: string): Promise<() => Prom
   if (outcome === EXIT.busy) {
     const other = (await localFiles.readText(path))?.trim() || "another process";
     throw new UserError(`Another run is under way: ${other}`, {
-      hint: `wait for it to end, then try again (the lock is ${path})`,
+      hint: `wait for it to end, then try again; fuser -v ${path} shows its process`,
       exitCode: EXIT.busy,
     });
   }

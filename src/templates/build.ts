@@ -19,7 +19,7 @@ import {
   versionFolder,
 } from "./manifest.ts";
 import { aptSources, type Mirrors } from "./mirror.ts";
-import { pruneVersions } from "./versions.ts";
+import { findWhole, pruneVersions } from "./versions.ts";
 
 /** How a template is built. */
 export interface BuildOptions extends Mirrors {
@@ -58,7 +58,7 @@ export async function buildTemplate(
   const release = await lockTemplate(host, definition.name, "build");
   try {
     const manifest = await buildVersion(host, definition, { ...options, suite }, sources, report);
-    if (options.keep !== undefined) await pruneVersions(host, definition.name, options.keep);
+    if (options.keep !== undefined) await prune(host, definition.name, options.keep, report);
     return manifest;
   } finally {
     await release();
@@ -97,15 +97,14 @@ async function buildVersion(
     await host.run(["btrfs", "filesystem", "sync", join(work, "rootfs")]);
     await setReadOnly(host, join(work, "rootfs"), true);
     const content = await digestTree(host, join(work, "rootfs"));
-    const versions = await listVersions(host, definition.name);
-    const same = versions.find(({ manifest }) => manifest?.digest === content.digest)?.manifest;
+    const same = await findWhole(host, definition.name, content.digest);
     if (same) {
       report({ kind: "say", text: `this is version ${same.version} again, bit by bit` });
       await discard(host, work);
       await replaceCurrent(host, folder, same.version);
       return same;
     }
-    const version = freeVersion(versions, stamp);
+    const version = freeVersion(await listVersions(host, definition.name), stamp);
     const manifest: Manifest = {
       schema: 1,
       name: definition.name,
@@ -131,6 +130,16 @@ async function buildVersion(
     throw told;
   } finally {
     await host.remove(scratch);
+  }
+}
+
+// the new version is built and current, whatever becomes of the old ones
+async function prune(host: Host, name: string, keep: number, report: Report): Promise<void> {
+  try {
+    await pruneVersions(host, name, keep);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    report({ kind: "warn", text: `an old version of ${name} could not be removed: ${error.message}` });
   }
 }
 

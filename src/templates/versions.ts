@@ -1,7 +1,8 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { claimName, discard, findAbandoned } from "../pool/claims.ts";
+import { refuseMountsIn } from "../pool/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestTree } from "./digest.ts";
 import {
@@ -12,6 +13,7 @@ import {
   requireVersion,
   templateFolder,
   versionFolder,
+  type Manifest,
 } from "./manifest.ts";
 
 /** Whether a version is what was built. */
@@ -34,6 +36,15 @@ export async function verifyTemplate(host: Host, name: string, version?: string)
   return { name, version: chosen, sealed, wanted, found, ok: sealed && wanted === found };
 }
 
+/** A version with this content that is whole, sealed and unchanged. */
+export async function findWhole(host: Host, name: string, digest: string): Promise<Manifest | undefined> {
+  for (const { version, manifest } of await listVersions(host, name)) {
+    const isThere = (await host.stat(join(versionFolder(name, version), "rootfs"))) !== undefined;
+    if (manifest?.digest === digest && isThere && (await verifyTemplate(host, name, version)).ok) return manifest;
+  }
+  return undefined;
+}
+
 /**
  * Removes one version of a template, or all of it. Containers made from it
  * keep what they share with it.
@@ -45,7 +56,6 @@ export async function removeTemplate(host: Host, name: string, version?: string)
   const release = await lockTemplate(host, name, "remove");
   try {
     await requireTemplate(host, name, version);
-    await sweepAbandoned(host, templateFolder(name));
     const versions = await listVersions(host, name);
     const chosen =
       version === undefined || versions.length === 1 ? versions : versions.filter((one) => one.version === version);
@@ -57,7 +67,7 @@ export async function removeTemplate(host: Host, name: string, version?: string)
     // without the link nothing can be cloned from it any more; then what it pointed to
     if (chosen.length === versions.length) await host.remove(join(templateFolder(name), "rootfs"));
     for (const each of chosen) await removeVersion(host, name, each.version);
-    if (chosen.length === versions.length) await host.remove(templateFolder(name));
+    if (chosen.length === versions.length) await removeFolder(host, name);
     return chosen.map((each) => each.version);
   } finally {
     await release();
@@ -75,7 +85,15 @@ export async function pruneVersions(host: Host, name: string, keep: number): Pro
   return surplus.map(({ version }) => version);
 }
 
+/** With what cut-off builds and removals left in it: what cannot be removed is told, and stays. */
+async function removeFolder(host: Host, name: string): Promise<void> {
+  const folder = templateFolder(name);
+  for (const left of await findAbandoned(host, folder)) await discard(host, join(folder, left));
+  await discard(host, folder);
+}
+
 async function removeVersion(host: Host, name: string, version: string): Promise<void> {
+  await refuseMountsIn(host, versionFolder(name, version));
   const gone = join(templateFolder(name), await claimName(host, "gone", version));
   await host.rename(versionFolder(name, version), gone);
   await discard(host, gone);

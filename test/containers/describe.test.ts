@@ -1,15 +1,13 @@
 import { expect, test } from "vitest";
 import { describeContainers } from "../../src/containers/describe.ts";
 import { CONTAINERS } from "../../src/paths.ts";
-import { MONITOR, setSocketHolder } from "../debian-host.ts";
+import { setRunning } from "../debian-host.ts";
 import { hostWith } from "./host-with.ts";
 
 /** Of these, web-01 and db run. */
 async function hostRunning(...names: string[]) {
   const host = await hostWith(...names);
-  for (const [index, name] of ["web-01", "db"].entries()) {
-    setSocketHolder(host.tree, name, { ...MONITOR, pid: MONITOR.pid + index });
-  }
+  for (const name of ["web-01", "db"]) setRunning(host.tree, name, true);
   return host;
 }
 

@@ -4,13 +4,13 @@ import { runningContainers } from "../../src/containers/running.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot, unitOf } from "../../src/containers/unit.ts";
 import { CONTAINERS } from "../../src/paths.ts";
-import { setSocketHolder } from "../debian-host.ts";
+import { listSocket } from "../debian-host.ts";
 import { installedHost } from "../installed-host.ts";
 import { hostWith } from "./host-with.ts";
 
 test("one whose socket somebody else took can be destroyed", async () => {
   const host = await hostWith("web-01");
-  setSocketHolder(host.tree, "web-01", { pid: 777, uid: 1000 });
+  listSocket(host.tree, "web-01", true);
   await destroyContainer(host, "web-01", false);
   expect(await host.list(CONTAINERS)).toEqual([]);
 });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { startContainer, waitForBoot } from "../../src/containers/start.ts";
-import { setSocketHolder } from "../debian-host.ts";
+import { listSocket, setRunning } from "../debian-host.ts";
 import { hostWith } from "./host-with.ts";
 
 test("starts once, and says whether it had to", async () => {
@@ -10,12 +10,12 @@ test("starts once, and says whether it had to", async () => {
   expect(host.changes).toEqual(["run systemctl start lxc@web-01.service"]);
 });
 
-test("one whose socket somebody else took is not running, and says who keeps it from starting", async () => {
+test("one whose socket somebody else took is not running, and says what keeps it from starting", async () => {
   const host = await hostWith("web-01");
-  setSocketHolder(host.tree, "web-01", { pid: 777, uid: 1000 });
+  listSocket(host.tree, "web-01", true);
   await expect(startContainer(host, "web-01")).rejects.toMatchObject({
-    message: "Unable to start web-01: process 777 of user 1000 occupies the socket of its monitor",
-    hint: expect.stringContaining("kill 777"),
+    message: "Unable to start web-01: a process that is not LXC's has the name of its monitor's socket",
+    hint: expect.stringContaining("ss -xlp | grep -F /var/lib/lxc/web-01/command"),
   });
   expect(host.changes).toEqual([]);
 });
@@ -52,7 +52,7 @@ test("one that ends while it starts is told", async () => {
   const host = await hostWith("web-01");
   await startContainer(host, "web-01");
   host.script("lxc-attach", ({ tree }) => {
-    setSocketHolder(tree, "web-01", undefined);
+    setRunning(tree, "web-01", false);
     return 1;
   });
   await expect(waitForBoot(host, "web-01")).rejects.toThrow("web-01 ended while it started");

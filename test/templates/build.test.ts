@@ -237,6 +237,47 @@ test("a template whose removal was cut off has no current version, is told, and 
   expect(await host.list(TEMPLATES)).toEqual([]);
 });
 
+test("what is mounted in a template's folder is never removed with it", async () => {
+  const host = emptyHost();
+  await buildNewer(host, 1);
+  const left = `${FOLDER}/.new-77-5-x/rootfs`;
+  host.tree.put(`${left}/precious`, { text: "x" });
+  const mounts = host.tree.get("/proc/self/mountinfo")?.text ?? "";
+  host.tree.put("/proc/self/mountinfo", { text: `${mounts}99 27 0:60 / ${left} rw shared:99 - ext4 /dev/sdc rw\n` });
+  await expect(removeTemplate(host, "debian-base")).rejects.toThrow(`something is mounted in it, at ${left}`);
+  expect(await host.readText(`${left}/precious`)).toBe("x");
+});
+
+test("a prune that fails does not make the build a failure", async () => {
+  const host = emptyHost();
+  await buildNewer(host, 1);
+  await buildNewer(host, 2);
+  const old = `${FOLDER}/versions/${STAMP}/rootfs`;
+  const mounts = host.tree.get("/proc/self/mountinfo")?.text ?? "";
+  host.tree.put("/proc/self/mountinfo", { text: `${mounts}99 27 0:60 / ${old} rw shared:99 - ext4 /dev/sdc rw\n` });
+  const events: ReportEvent[] = [];
+  host.script("tar --extract", ({ argv, tree }) =>
+    tree.put(`${argv[argv.indexOf("--directory") + 1]}/etc/debian_version`, { text: "13.3\n" }),
+  );
+  const { version } = await build(host, { keep: 2 }, events);
+  expect(await currentVersion(host, "debian-base")).toBe(version);
+  expect(events).toContainEqual({ kind: "warn", text: expect.stringContaining(`mounted in it, at ${old}`) });
+  expect((await listVersions(host, "debian-base")).map((each) => each.version)).toContain(STAMP);
+});
+
+test.each([
+  ["altered", (host: MemoryHost, rootfs: string) => host.tree.put(`${rootfs}/etc/debian_version`, { text: "evil" })],
+  ["gone", (host: MemoryHost, rootfs: string) => host.tree.drop(rootfs)],
+  ["opened", (host: MemoryHost, rootfs: string) => host.tree.put(rootfs, { inode: 256 })],
+])("a version whose tree is %s is not taken for the one that was built anew", async (_, damage) => {
+  const host = emptyHost();
+  await build(host);
+  damage(host, `${FOLDER}/versions/${STAMP}/rootfs`);
+  const rebuilt = await build(host);
+  expect(rebuilt.version).toBe(`${STAMP}.2`);
+  expect(await verifyTemplate(host, "debian-base")).toMatchObject({ version: `${STAMP}.2`, ok: true });
+});
+
 test.each([
   ["is missing", {}, "missing"],
   ["is no JSON", { [`${FOLDER}/versions/1/manifest.json`]: "{" }, "broken"],
