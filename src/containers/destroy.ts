@@ -28,16 +28,26 @@ export async function destroyContainer(host: Host, name: string, force: boolean)
   const gone = join(CONTAINERS, await claimName(host, "gone", name));
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     await requireStopped(host, name, force);
+    // from here on an interruption would leave a part of it
+    const shielded = { shielded: true };
     const onboot = await startsOnBoot(host, name);
-    if (onboot) await setOnboot(host, name, false);
-    await takeAway(host, name, gone);
+    if (onboot) await setOnboot(host, name, false, shielded);
+    const restore = async () => {
+      await putBack(host, name, gone);
+      if (onboot) await setOnboot(host, name, true, shielded);
+    };
+    try {
+      await takeAway(host, name, gone);
+    } catch (error) {
+      await restore().catch(() => {});
+      throw error;
+    }
     if (!(await runningContainers(host)).has(name)) {
-      await clearFailure(host, name);
-      return discard(host, gone);
+      await discard(host, gone);
+      return clearFailure(host, name);
     }
     // somebody started it meanwhile, and found all of it before it was taken away
-    await putBack(host, name, gone);
-    if (onboot) await setOnboot(host, name, true);
+    await restore();
   }
   throw new UserError(`${name} is started again and again by somebody else`, {
     hint: `systemctl status ${unitOf(name)}`,

@@ -1,4 +1,4 @@
-import type { Host, HostView } from "../host/host.ts";
+import type { CommandOptions, Host, HostView } from "../host/host.ts";
 
 /** Containers run as instances of Debian's own unit, so that they never live or die with ours. */
 export function unitOf(name: string): string {
@@ -6,8 +6,8 @@ export function unitOf(name: string): string {
 }
 
 /** Makes a container start with the host, or not. */
-export async function setOnboot(host: Host, name: string, onboot: boolean): Promise<void> {
-  await host.run(["systemctl", onboot ? "enable" : "disable", "--quiet", unitOf(name)]);
+export async function setOnboot(host: Host, name: string, onboot: boolean, options?: CommandOptions): Promise<void> {
+  await host.run(["systemctl", onboot ? "enable" : "disable", "--quiet", unitOf(name)], options);
 }
 
 /** Whether a container starts with the host. */
@@ -17,8 +17,9 @@ export async function startsOnBoot(host: HostView, name: string): Promise<boolea
 
 /** A container that was killed, or did not start, leaves its unit marked as failed, and the host as degraded. */
 export async function clearFailure(host: Host, name: string): Promise<void> {
-  const state = await host.probe(["systemctl", "is-failed", unitOf(name)]);
-  if (state.stdout.trim() === "failed") await host.run(["systemctl", "reset-failed", unitOf(name)]);
+  const shielded = { shielded: true };
+  const state = await host.probe(["systemctl", "is-failed", unitOf(name)], shielded);
+  if (state.stdout.trim() === "failed") await host.run(["systemctl", "reset-failed", unitOf(name)], shielded);
 }
 
 /** What the unit said since then, its last lines. */

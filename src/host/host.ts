@@ -18,8 +18,8 @@ export interface CommandOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Called with each line of standard error as it arrives. */
   readonly onLine?: (line: string) => void;
-  /** Undoes what was begun, so that an interruption neither refuses nor ends it. */
-  readonly undo?: boolean;
+  /** Undoes or completes what was begun, so that an interruption neither refuses nor ends it. */
+  readonly shielded?: boolean;
 }
 
 /** What lies at a path (lstat(2)). */

@@ -9,7 +9,7 @@ const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /**
  * Runs a command to its end, whatever its exit status.
  * @param terminal gives it our own standard streams
- * @throws {Interrupted} when the signal was given, and the command does not undo what was begun
+ * @throws {Interrupted} when the signal was given, and the command is not shielded from it
  */
 export async function execute(
   signal: AbortSignal,
@@ -17,7 +17,7 @@ export async function execute(
   options: CommandOptions = {},
   terminal = false,
 ): Promise<CommandResult> {
-  const obeyed = options.undo ? new AbortController().signal : signal;
+  const obeyed = options.shielded ? new AbortController().signal : signal;
   if (obeyed.aborted) throw new Interrupted();
   const { execa } = await import("execa");
   const child = execa(argv[0], argv.slice(1), {

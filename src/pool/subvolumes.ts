@@ -53,7 +53,7 @@ export async function deleteSubvolume(host: Host, path: string): Promise<void> {
 }
 
 async function removeEmptied(host: Host, path: string): Promise<void> {
-  await host.run(["btrfs", "subvolume", "delete", "--", path], { undo: true });
+  await host.run(["btrfs", "subvolume", "delete", "--", path], { shielded: true });
 }
 
 // In the folder of each, and by the ioctls of linux/btrfs.h: a guest can nest folders until no path names what
@@ -68,5 +68,5 @@ const DESTROY = String.raw`use Fcntl;
 
 async function forEachSubvolume(host: Host, path: string, how: readonly string[], script: string): Promise<void> {
   const look = ["find", path, ...how, "-type", "d", "-inum", "256"] as const;
-  await host.run([...look, "-execdir", "perl", "-e", script, "{}", ";"], { undo: true });
+  await host.run([...look, "-execdir", "perl", "-e", script, "{}", ";"], { shielded: true });
 }

@@ -145,11 +145,12 @@ test("an interruption leaves nothing behind, though every further command is ref
   let interrupted = false;
   const interruptible: Host = {
     ...host,
-    probe: (argv, options) => (interrupted && !options?.undo ? Promise.reject(new Interrupted()) : host.probe(argv)),
+    probe: (argv, options) =>
+      interrupted && !options?.shielded ? Promise.reject(new Interrupted()) : host.probe(argv),
     run: async (argv, options) => {
-      if (!options?.undo) interrupted ||= argv.includes("snapshot");
+      if (!options?.shielded) interrupted ||= argv.includes("snapshot");
       const result = await host.run(argv);
-      if (interrupted && !options?.undo) throw new Interrupted();
+      if (interrupted && !options?.shielded) throw new Interrupted();
       return result;
     },
   };

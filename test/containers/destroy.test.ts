@@ -4,6 +4,8 @@ import { runningContainers } from "../../src/containers/running.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot, unitOf } from "../../src/containers/unit.ts";
 import { CONTAINERS } from "../../src/paths.ts";
+import { Interrupted, UserError } from "../../src/host/errors.ts";
+import { interruptedAt } from "../interrupted-at.ts";
 import { listSocket } from "../debian-host.ts";
 import { installedHost } from "../installed-host.ts";
 import { hostWith } from "./host-with.ts";
@@ -84,6 +86,34 @@ test.each([1, 2])("by force it goes, also when it was started %i times meanwhile
   expect(await host.list(CONTAINERS)).toEqual([]);
   expect(await host.list("/var/lib/lxc")).toEqual([]);
   expect(await runningContainers(host)).toEqual(new Set());
+});
+
+test("an interruption at any moment leaves all of it, or nothing", async () => {
+  for (let cut = 0, destroyed = false; !destroyed; cut++) {
+    const host = await hostWith("web-01");
+    await setOnboot(host, "web-01", true);
+    await startContainer(host, "web-01");
+    destroyed = await destroyContainer(interruptedAt(host, cut), "web-01", true).then(
+      () => true,
+      (error: unknown) => {
+        expect(error).toBeInstanceOf(Interrupted);
+        return false;
+      },
+    );
+    const kept = destroyed ? [] : ["web-01"];
+    expect(await host.list(CONTAINERS), `cut at ${cut}`).toEqual(kept);
+    expect(await host.list("/var/lib/lxc"), `cut at ${cut}`).toEqual(kept);
+    expect(await startsOnBoot(host, "web-01"), `cut at ${cut}`).toBe(!destroyed);
+  }
+});
+
+test("a disk that turns read-only under a destroy costs a container nothing, not even its start with the host", async () => {
+  const host = await hostWith("web-01");
+  await setOnboot(host, "web-01", true);
+  const rename = () => Promise.reject(new UserError("the file system is read-only"));
+  await expect(destroyContainer({ ...host, rename }, "web-01", true)).rejects.toThrow("read-only");
+  expect(await host.readLink("/var/lib/lxc/web-01")).toBe(`${CONTAINERS}/web-01`);
+  expect(await startsOnBoot(host, "web-01")).toBe(true);
 });
 
 test("one that is started without end is told, and left whole", async () => {

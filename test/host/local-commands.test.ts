@@ -114,7 +114,7 @@ test("an interruption ends the running command, and refuses the next one", async
   await expect(interrupted.probe(["getent", "passwd"])).rejects.toThrow(Interrupted);
   await expect(interrupted.pipe(["true"], ["cat"])).rejects.toThrow(Interrupted);
   // what was begun can still be undone
-  expect((await interrupted.run(["echo", "undone"], { undo: true })).stdout).toBe("undone\n");
+  expect((await interrupted.run(["echo", "undone"], { shielded: true })).stdout).toBe("undone\n");
 });
 
 test("an interruption also ends a command that does not care for SIGTERM", async () => {
