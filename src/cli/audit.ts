@@ -1,5 +1,6 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Json } from "../audit/rows.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { type CommonOptions, readingAuditLog, requireRoot, runCommand } from "./session.ts";
 import { wholeNumber } from "./numbers.ts";
 
@@ -11,10 +12,11 @@ interface LogOptions extends CommonOptions {
 
 /** `op-dbus audit log` */
 export async function log(options: LogOptions): Promise<void> {
-  await runCommand(options, async ({ out, json }) => {
+  await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
     const { operation, target } = options;
     const limit = wholeNumber("--lines", options.lines);
+    await requirePool(host);
     const rows = await readingAuditLog((audit) =>
       audit.recent({
         limit,
@@ -56,8 +58,9 @@ function fields(value: Json): Record<string, Json | undefined> {
 
 /** `op-dbus audit verify`: exit code 5 when a row is not what it was. */
 export async function verify(options: CommonOptions): Promise<void> {
-  await runCommand(options, async ({ out, json }) => {
+  await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
+    await requirePool(host);
     const { verdict, unfinished } = await readingAuditLog((audit) => ({
       verdict: audit.verify(),
       unfinished: audit.unfinished(),

@@ -53,7 +53,7 @@ export async function create(names: readonly string[], options: CreateOptions): 
     const prepared = await prepareCreate(host, request);
     for (const name of names) await refuseTaken(host, name);
     const details = { template: request.template, version: prepared.version, network: request.network };
-    const made: ContainerRecord[] = [];
+    const made: { name: string; result: string; record: ContainerRecord }[] = [];
     try {
       await recordedEach(
         session,
@@ -62,13 +62,13 @@ export async function create(names: readonly string[], options: CreateOptions): 
           const started = performance.now();
           const record = await createContainer(host, names[index] ?? "", prepared);
           const tookMs = Math.round(performance.now() - started);
-          made.push(record);
+          made.push({ name: record.name, result: "created", record });
           if (!json)
             out.print(`${record.name}: created from ${record.template} ${record.templateVersion} in ${tookMs} ms`);
         },
       );
       sayLimits(session, request, prepared.limitsNotInForce);
-      for (const name of names) await finish(session, name, options);
+      for (const each of made) each.result = await finish(session, each.name, options);
       if (json) out.json({ schema: 1, containers: made });
     } catch (error) {
       // what was made is there, whatever became of the rest
@@ -95,16 +95,18 @@ function sayLimits({ out }: Session, request: ContainerRequest, notInForce: read
   }
 }
 
-async function finish(session: Session, name: string, options: CreateOptions): Promise<void> {
+/** @returns how far it got: created, started, or what its systemd says */
+async function finish(session: Session, name: string, options: CreateOptions): Promise<string> {
   const { host, out, json } = session;
   if (options.onboot)
     await recorded(session, "container_onboot", name, { onboot: true }, () => setOnboot(host, name, true));
-  if (!options.start && !options.wait) return;
+  if (!options.start && !options.wait) return "created";
   const state = await withPatience(session, `start ${name}`, async () => {
     await recorded(session, "container_start", name, {}, () => startContainer(host, name));
     return options.wait ? waitForBoot(host, name) : "started";
   });
   if (!json) out.print(`${name}: ${state}`);
+  return state;
 }
 
 async function readRequest(session: Session, options: CreateOptions): Promise<ContainerRequest> {

@@ -2,7 +2,7 @@ import { checkContainerName } from "../config/names.ts";
 import { type ContainerSummary, describeContainers } from "../containers/describe.ts";
 import { attachArgv } from "../containers/attach.ts";
 import { destroyContainer } from "../containers/destroy.ts";
-import { containerFolder, readRecord } from "../containers/record.ts";
+import { containerFolder, readRecord, requireContainer } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
 import { startContainer, waitForBoot } from "../containers/start.ts";
 import { stopContainer } from "../containers/stop.ts";
@@ -128,7 +128,7 @@ export async function stop(names: readonly string[], options: StopOptions): Prom
   await runCommand(options, async (session) => {
     const timeoutSeconds = wholeNumber("--timeout", options.timeout, 1, 3600);
     const stopOne = async (name: string) => {
-      await readRecord(session.host, name);
+      await requireContainer(session.host, name);
       const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
       return changed ? "stopped" : "was stopped already";
     };
@@ -144,6 +144,7 @@ export async function restart(
   await runCommand(options, async (session) => {
     const timeoutSeconds = wholeNumber("--timeout", options.timeout, 1, 3600);
     await forEach(session, names, "restart", async (name) => {
+      // what cannot be started again must not be stopped
       await readRecord(session.host, name);
       await stopContainer(session.host, name, { timeoutSeconds });
       await startContainer(session.host, name);
@@ -155,7 +156,7 @@ export async function restart(
 async function requireRunning({ host }: Session, name: string): Promise<void> {
   requireRoot();
   await requirePool(host);
-  await readRecord(host, checkContainerName(name));
+  await requireContainer(host, checkContainerName(name));
   if ((await runningContainers(host)).has(name)) return;
   throw new UserError(`${name} is not running`, { hint: `op-dbus container start ${name}` });
 }
@@ -190,12 +191,18 @@ interface LogsOptions extends CommonOptions {
 
 /** `op-dbus container logs`: the guest's journal while it runs, else what its unit said. */
 export async function logs(name: string, options: LogsOptions): Promise<void> {
-  await runCommand(options, async ({ host }) => {
+  await runCommand(options, async ({ host, json }) => {
     requireRoot();
     await requirePool(host);
-    await readRecord(host, checkContainerName(name));
+    await requireContainer(host, checkContainerName(name));
     const lines = String(wholeNumber("--lines", options.lines));
-    const journal = ["journalctl", "--no-pager", `--lines=${lines}`, ...(options.follow ? ["--follow"] : [])] as const;
+    const journal = [
+      "journalctl",
+      "--no-pager",
+      `--lines=${lines}`,
+      ...(options.follow ? ["--follow"] : []),
+      ...(json ? ["--output=json"] : []),
+    ] as const;
     const running = (await runningContainers(host)).has(name);
     process.exitCode = await host.interactive(
       running ? attachArgv(name, journal) : [...journal, "--unit", unitOf(name)],

@@ -2,11 +2,11 @@ import { sizeBytes } from "../config/settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { type Choice, chooseSteps } from "../install/choose-steps.ts";
+import { type Choice, chooseSteps, findLacking } from "../install/choose-steps.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
-import { type Finding, isSettled } from "../install/step.ts";
+import { type Finding, isSettled, type Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
@@ -66,7 +66,8 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   const outcomes = plan.every(({ finding }) => isSettled(finding))
     ? plan.map(unchanged)
     : await applySteps(steps, host, out.report, journalRecorder(host, currentActor(host)));
-  showOutcomes(session, outcomes, choice);
+  // also what this run left out may be as it should be by now
+  showOutcomes(session, outcomes, steps, await findLacking(choice.leftOut, host));
 }
 
 async function readChoice({ host, out }: Session, options: InstallOptions): Promise<Choice> {
@@ -109,8 +110,9 @@ async function poolRequest(
   return { ...request, confirmFormat: typed };
 }
 
-async function dryRun(session: Session, { steps, lacking }: Choice, exitCode: boolean): Promise<void> {
+async function dryRun(session: Session, { steps, leftOut }: Choice, exitCode: boolean): Promise<void> {
   const plan = await planSteps(steps, session.host);
+  const lacking = await findLacking(leftOut, session.host);
   if (session.json) {
     session.out.json({
       schema: 1,
@@ -142,7 +144,12 @@ function unchanged({ step, finding }: Planned): StepOutcome {
   return { id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] };
 }
 
-function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], { steps, lacking }: Choice): void {
+function showOutcomes(
+  { out, json }: Session,
+  outcomes: readonly StepOutcome[],
+  steps: readonly Step[],
+  lacking: readonly Planned[],
+): void {
   const changed = outcomes.some(({ outcome }) => outcome === "changed");
   if (json) return out.json({ schema: 1, changed, steps: outcomes, lacking: lacking.map(({ step }) => step.id) });
   const words = { changed: "changed", already: "already so", later: "not yet" };
@@ -151,8 +158,8 @@ function showOutcomes({ out, json }: Session, outcomes: readonly StepOutcome[], 
     outcomes.map(({ id, outcome }) => [id, words[outcome], steps.find((step) => step.id === id)?.title ?? ""]),
   );
   if (lacking.length > 0) out.print(sayLacking(lacking));
-  else if (!changed) out.print("Nothing to do: everything is as it should be.");
-  else out.print("This host is an operation-dbus node now.");
+  else if (changed) out.print("This host is an operation-dbus node now.");
+  else out.print("Nothing to do: everything is as it should be.");
 }
 
 function sayLacking(lacking: readonly Planned[]): string {

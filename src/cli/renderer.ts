@@ -2,7 +2,7 @@ import { EXIT, Interrupted, messageOf, UserError } from "../host/errors.ts";
 import { jsonText } from "../report/json.ts";
 import { layOut } from "../report/table.ts";
 import type { Report, ReportEvent } from "../report/report.ts";
-import { asTyped } from "./typed.ts";
+import { asTyped, withTypedHints } from "./typed.ts";
 
 /** How commands speak to people and to programs. */
 export interface Renderer {
@@ -79,12 +79,12 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     },
     json(value) {
       gaveJson = true;
-      this.print(jsonText(value));
+      this.print(jsonText(withTypedHints(value)));
     },
     fail(error, asJson) {
       const known = error instanceof UserError ? error : undefined;
       // a result that was given already says more: there is one document on standard output
-      if (asJson && !gaveJson) stdout.write(`${jsonText({ schema: 1, error: describeError(error) })}\n`);
+      if (asJson && !gaveJson) this.json({ schema: 1, error: describeError(error) });
       if (known === undefined)
         return say(harmless(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`));
       say(paint(style, "31", harmless(`error: ${known.message}`)));
@@ -115,7 +115,7 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
 /** An error as it stands in a JSON result. */
 export function describeError(error: unknown): { message: string; hint: string | null } {
   const hint = error instanceof UserError ? error.hint : undefined;
-  return { message: messageOf(error), hint: hint === undefined ? null : asTyped(hint) };
+  return { message: messageOf(error), hint: hint ?? null };
 }
 
 function progressText({ task, fraction, detail }: Extract<ReportEvent, { kind: "progress" }>): string {

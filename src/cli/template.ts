@@ -5,7 +5,7 @@ import { loadSettings } from "../config/load-settings.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
-import { describeTemplates } from "../templates/describe.ts";
+import { describeTemplates, type TemplateSummary } from "../templates/describe.ts";
 import { listVersions, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
 import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
@@ -58,20 +58,20 @@ export async function list(options: CommonOptions): Promise<void> {
     await requirePool(host);
     const templates = await describeTemplates(host);
     const defined = (await listDefinitions(host)).filter((name) => !templates.some((each) => each.name === name));
-    const unbuilt = defined.map((name) => ({ name, versions: [], current: undefined }));
-    const rows = [...templates, ...unbuilt].toSorted((one, other) => (one.name < other.name ? -1 : 1));
-    if (json) return out.json({ schema: 1, templates: rows.map(({ name, versions }) => ({ name, versions })) });
+    const unbuilt = defined.map((name): TemplateSummary => ({ name, current: null, versions: [] }));
+    const all = [...templates, ...unbuilt].toSorted((one, other) => (one.name < other.name ? -1 : 1));
+    if (json) return out.json({ schema: 1, templates: all });
     out.table(
       ["TEMPLATE", "CURRENT", "SUITE", "SIZE", "VERSIONS"],
-      rows.map(({ name, versions, current }) => [
+      all.map(({ name, current, suite, bytes, versions }) => [
         name,
-        current?.version ?? (versions.length > 0 ? "none" : "not built"),
-        current?.manifest?.suite ?? "-",
-        current?.manifest ? humanBytes(current.manifest.bytes) : "-",
+        current ?? (versions.length > 0 ? "none" : "not built"),
+        suite ?? "-",
+        bytes === undefined ? "-" : humanBytes(bytes),
         String(versions.length),
       ]),
     );
-    for (const { broken } of templates) if (broken) out.report({ kind: "warn", text: broken.what });
+    for (const { broken } of templates) if (broken !== undefined) out.report({ kind: "warn", text: broken });
   });
 }
 
@@ -79,7 +79,9 @@ export async function list(options: CommonOptions): Promise<void> {
 export async function show(name: string, options: CommonOptions & { readonly packages?: boolean }): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
     requireRoot();
-    const version = await requireVersion(host, checkTemplateName(name));
+    checkTemplateName(name);
+    await requirePool(host);
+    const version = await requireVersion(host, name);
     const manifest = await readManifest(host, name, version);
     const versions = await listVersions(host, name);
     if (json) return out.json({ ...manifest, versions: versions.map((each) => each.version) });
@@ -107,8 +109,10 @@ export async function verify(name: string, options: CommonOptions & VersionOptio
   await runCommand(options, async (session) => {
     requireRoot();
     const { host, out, json } = session;
-    const [checked, version] = [checkTemplateName(name), checkedVersion(options)];
-    const verdict = await withPatience(session, `verify ${name}`, () => verifyTemplate(host, checked, version));
+    checkTemplateName(name);
+    const version = checkedVersion(options);
+    await requirePool(host);
+    const verdict = await withPatience(session, `verify ${name}`, () => verifyTemplate(host, name, version));
     if (json) out.json({ schema: 1, ...verdict });
     else if (verdict.ok) out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
     if (verdict.ok) return;

@@ -6,7 +6,7 @@ import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isLinked, linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
-import { containerFolder, readRecord } from "./record.ts";
+import { containerFolder, requireContainer } from "./record.ts";
 import { runningContainers } from "./running.ts";
 import { stopContainer } from "./stop.ts";
 import { clearFailure, setOnboot, startsOnBoot, unitOf } from "./unit.ts";
@@ -20,10 +20,8 @@ const ATTEMPTS = 3;
 export async function destroyContainer(host: Host, name: string, force: boolean): Promise<void> {
   await requirePool(host);
   await sweepAbandoned(host, CONTAINERS);
-  // nothing of it at all is told like a record that is not there
-  if (!(await isLinked(host, name)) && (await host.stat(containerFolder(name))) === undefined) {
-    await readRecord(host, name);
-  }
+  // a destroy that was cut off can have left the link alone
+  if (!(await isLinked(host, name))) await requireContainer(host, name);
   await refuseMountsIn(host, containerFolder(name));
   const gone = join(CONTAINERS, await claimName(host, "gone", name));
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {

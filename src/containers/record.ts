@@ -47,6 +47,15 @@ export async function listContainers(host: HostView): Promise<string[]> {
   return ((await host.list(CONTAINERS)) ?? []).filter((name) => !name.startsWith("."));
 }
 
+/** @throws {UserError} when there is nothing of such a container; what there is need not be whole */
+export async function requireContainer(host: HostView, name: string): Promise<void> {
+  if ((await host.stat(containerFolder(name))) === undefined) throw noContainer(name);
+}
+
+function noContainer(name: string): UserError {
+  return new UserError(`There is no container ${name}`, { hint: "op-dbus container list" });
+}
+
 /** @throws {UserError} when there is no such container, or its record is broken */
 export async function readRecord(host: HostView, name: string): Promise<ContainerRecord> {
   const path = join(containerFolder(name), "container.json");
@@ -63,7 +72,5 @@ export async function readRecord(host: HostView, name: string): Promise<Containe
       hint: `op-dbus container destroy ${name} --force   # removes what is left of it`,
     });
   }
-  throw new UserError(`There is no container ${name}`, {
-    hint: `op-dbus container list`,
-  });
+  throw noContainer(name);
 }

@@ -54,7 +54,7 @@ async function examinePoolSpace(host: HostView): Promise<Diagnosis[]> {
 
 async function examineTemplates(host: HostView): Promise<Diagnosis[]> {
   const templates = await describeTemplates(host);
-  return templates.flatMap(({ broken }) => (broken ? [bad("template", broken.what, broken.mend)] : []));
+  return templates.flatMap(({ broken, mend = "" }) => (broken === undefined ? [] : [bad("template", broken, mend)]));
 }
 
 async function examineContainers(host: HostView): Promise<Diagnosis[]> {

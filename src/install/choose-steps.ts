@@ -13,14 +13,14 @@ export interface StepFilter {
 /** The part of the installation that a run is to do. */
 export interface Choice {
   readonly steps: readonly Step[];
-  /** Left out, and not as they should be. While there are such, the host is not marked as installed. */
-  readonly lacking: readonly Planned[];
+  readonly leftOut: readonly Step[];
 }
 
 /**
- * Chooses the steps that were asked for.
+ * Chooses the steps that were asked for. The marker is left out as well when
+ * one that is left out is not as it should be: only a whole host is marked.
  * @throws {UserError} with exit code 2 for a step that does not exist, or when
- *   none is left; with 3 when the host alone cannot be marked as installed
+ *   none is left; with 3 when only the marker was asked for, and others lack
  */
 export async function chooseSteps(all: readonly Step[], host: HostView, filter: StepFilter): Promise<Choice> {
   const { only, skip = [] } = filter;
@@ -32,12 +32,14 @@ export async function chooseSteps(all: readonly Step[], host: HostView, filter: 
       exitCode: EXIT.usage,
     });
   }
-  const chosen = all.filter(({ id }) => (only?.includes(id) ?? true) && !skip.includes(id));
-  if (chosen.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: EXIT.usage });
-  const others = all.filter((step) => !chosen.includes(step) && step.id !== MARKER_STEP);
-  const lacking = (await planSteps(others, host)).filter(({ finding }) => !isSettled(finding));
-  if (lacking.length === 0) return { steps: chosen, lacking };
-  const steps = chosen.filter(({ id }) => id !== MARKER_STEP);
+  const isAsked = ({ id }: Step) => (only?.includes(id) ?? true) && !skip.includes(id);
+  const asked = all.filter(isAsked);
+  if (asked.length === 0) throw new UserError("No step is left of --only and --skip", { exitCode: EXIT.usage });
+  const lacking = await findLacking(
+    all.filter((step) => !isAsked(step) && step.id !== MARKER_STEP),
+    host,
+  );
+  const steps = lacking.length === 0 ? asked : asked.filter(({ id }) => id !== MARKER_STEP);
   if (steps.length === 0) {
     const names = lacking.map(({ step }) => step.id).join(", ");
     throw new UserError(`This host is no installed node yet: these steps are not done: ${names}`, {
@@ -45,5 +47,10 @@ export async function chooseSteps(all: readonly Step[], host: HostView, filter: 
       exitCode: EXIT.unsupported,
     });
   }
-  return { steps, lacking };
+  return { steps, leftOut: all.filter((step) => !steps.includes(step)) };
+}
+
+/** Those of some steps that are not as they should be, and what they found. */
+export async function findLacking(steps: readonly Step[], host: HostView): Promise<Planned[]> {
+  return (await planSteps(steps, host)).filter(({ finding }) => !isSettled(finding));
 }

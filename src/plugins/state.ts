@@ -1,7 +1,8 @@
 import { describeContainers } from "../containers/describe.ts";
-import { messageOf } from "../host/errors.ts";
+import { Interrupted, messageOf } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { CURRENT_STATE } from "../paths.ts";
+import { requirePool } from "../pool/find-pool.ts";
 import { poolUsage } from "../pool/usage.ts";
 import { describeTemplates } from "../templates/describe.ts";
 import { jsonText } from "../report/json.ts";
@@ -18,6 +19,7 @@ export async function queryState(host: HostView) {
     try {
       return await look();
     } catch (error) {
+      if (error instanceof Interrupted) throw error;
       errors[name] = messageOf(error);
       return null;
     }
@@ -101,6 +103,7 @@ async function querySystemd(host: HostView) {
 }
 
 async function queryLxc(host: HostView) {
+  await requirePool(host);
   const containers = await describeContainers(host);
   return {
     containers: containers.map((container) =>
@@ -125,14 +128,15 @@ async function queryLxc(host: HostView) {
 }
 
 async function queryTemplates(host: HostView) {
+  await requirePool(host);
   const templates = await describeTemplates(host);
   return Object.fromEntries(
-    templates.map(({ name, current, broken }) => {
-      const version = current?.version ?? null;
-      if (current?.manifest === undefined) return [name, { version, error: broken?.what }];
-      const { suite, digest, builtAt, bytes } = current.manifest;
-      return [name, { version, suite, digest, built_at: builtAt, bytes }];
-    }),
+    templates.map(({ name, current, suite, digest, builtAt, bytes, broken }) => [
+      name,
+      broken === undefined
+        ? { version: current, suite, digest, built_at: builtAt, bytes }
+        : { version: current, error: broken },
+    ]),
   );
 }
 

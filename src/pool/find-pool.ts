@@ -1,7 +1,8 @@
+import { dirname, resolve } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
-import { listMounts, mountAt, mountHolding } from "./mounts.ts";
+import { listMounts, type Mount, mountAt, mountHolding } from "./mounts.ts";
 import { inMiB, planDevice, planLoop, type PoolPlan, type PoolRequest } from "./plan-pool.ts";
 import { isSubvolume } from "./subvolumes.ts";
 
@@ -27,7 +28,7 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
     };
   }
   const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
-  if (mounted) return describeReady(host, unit?.includes(`What=${POOL_IMAGE}\n`) ? "loop" : "device", request);
+  if (mounted) return describeReady(host, kindOf(mounts, mounted, unit), request, mounted.source);
   if (unit !== undefined) return findUnmounted(host, unit);
   const inside = await host.list(POOL);
   const there = await host.stat(POOL);
@@ -55,18 +56,35 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
   };
 }
 
+function kindOf(mounts: readonly Mount[], pool: Mount, unit: string | undefined): keyof typeof WHERE {
+  if (unit?.includes(`What=${POOL_IMAGE}\n`)) return "loop";
+  if (unit !== undefined) return "device";
+  // systemd binds the paths that a unit may write to onto themselves: then it is the host's own file system still
+  const around = mountHolding(
+    mounts.filter(({ path }) => path !== POOL),
+    POOL,
+  );
+  return around?.source === pool.source ? "subvolume" : "device";
+}
+
 const WHERE = { subvolume: "on the host's own BTRFS", loop: `in ${POOL_IMAGE}`, device: "on a device" };
 
 async function describeReady(
   host: HostView,
   kind: keyof typeof WHERE,
   { sizeBytes, device }: PoolRequest,
+  source = "",
 ): Promise<PoolFinding> {
   const image = kind === "loop" ? await host.stat(POOL_IMAGE) : undefined;
   const asked = sizeBytes !== undefined ? `a file of ${inMiB(sizeBytes)}` : device;
-  const met = sizeBytes !== undefined ? image?.size === sizeBytes : device === undefined || kind === "device";
+  const met =
+    sizeBytes !== undefined
+      ? image?.size === sizeBytes
+      : device === undefined ||
+        (kind === "device" && (await realDevice(host, source)) === (await realDevice(host, device)));
   if (met) return { state: "ready", kind };
-  const is = `${WHERE[kind]}${image === undefined ? "" : ` and has ${inMiB(image.size)}`}`;
+  const where = kind === "device" ? `on ${source}` : WHERE[kind];
+  const is = `${where}${image === undefined ? "" : ` and has ${inMiB(image.size)}`}`;
   return {
     state: "ready",
     kind,
@@ -74,12 +92,18 @@ async function describeReady(
   };
 }
 
+/** A device by the name that the kernel mounts it by: /dev/disk/by-id and the like are links. */
+async function realDevice(host: HostView, device: string): Promise<string> {
+  const target = await host.readLink(device);
+  return target === undefined ? device : resolve(dirname(device), target);
+}
+
 async function findUnmounted(host: HostView, unit: string): Promise<PoolFinding> {
   if (unit.includes(`What=${POOL_IMAGE}`) && (await host.stat(POOL_IMAGE)) === undefined) {
     return {
       state: "blocked",
       reason: `the pool's image ${POOL_IMAGE} is gone, and ${POOL_MOUNT_UNIT_FILE} still wants it`,
-      hint: `restore ${POOL_IMAGE} from a backup, or give the pool up: rm '${POOL_MOUNT_UNIT_FILE}'`,
+      hint: `restore ${POOL_IMAGE} from a backup, or give the pool up: systemctl disable '${POOL_MOUNT_UNIT}'; rm '${POOL_MOUNT_UNIT_FILE}'`,
     };
   }
   return { state: "make", changes: [`Mount the pool at ${POOL}`], make: { kind: "mount" } };

@@ -8,7 +8,11 @@ const LABEL = "opdbus";
 /** Makes the pool as `findPool` planned it, and mounts it. */
 export async function makePool(host: Host, recipe: PoolRecipe, report: Report): Promise<void> {
   if (recipe.kind === "subvolume") {
-    if ((await host.stat(POOL)) !== undefined) await host.run(["rmdir", "--", POOL]);
+    if ((await host.stat(POOL)) !== undefined) {
+      // a mount point of a pool that was given up is sealed
+      await host.run(["chattr", "-i", POOL]);
+      await host.run(["rmdir", "--", POOL]);
+    }
     await host.run(["btrfs", "subvolume", "create", "--", POOL]);
     return host.setAttributes(POOL, { mode: 0o755 });
   }

@@ -1,33 +1,36 @@
 import { join } from "node:path";
 import type { HostView } from "../host/host.ts";
-import { listTemplates, listVersions, type TemplateVersion, versionFolder } from "./manifest.ts";
+import { listTemplates, listVersions, type Manifest, versionFolder } from "./manifest.ts";
 
-/** What there is of a template on this node. */
-export interface TemplateSummary {
+/** What there is of a template on this node; of its current version also what its manifest says. */
+export interface TemplateSummary extends Partial<Pick<Manifest, "suite" | "digest" | "builtAt" | "bytes">> {
   readonly name: string;
+  /** The version that new containers are cloned from. */
+  readonly current: string | null;
   /** Oldest first. */
-  readonly versions: readonly TemplateVersion[];
-  /** The one that new containers are cloned from. */
-  readonly current: TemplateVersion | undefined;
-  /** Why it cannot be used, or nothing is known of it. */
-  readonly broken?: { readonly what: string; readonly mend: string };
+  readonly versions: readonly string[];
+  /** Why it cannot be used, or nothing is known of it, and what mends that. */
+  readonly broken?: string;
+  readonly mend?: string;
 }
 
 /** All templates of the pool, by name; one that is broken does not hide the others. */
 export async function describeTemplates(host: HostView): Promise<TemplateSummary[]> {
-  const found: TemplateSummary[] = [];
-  for (const name of await listTemplates(host)) {
-    const versions = await listVersions(host, name);
-    const current = versions.find((version) => version.current);
-    const what = findFault(name, current);
-    const mend = `op-dbus template build ${name}   # or: op-dbus template remove ${name}`;
-    found.push({ name, versions, current, ...(what === undefined ? {} : { broken: { what, mend } }) });
-  }
-  return found;
+  const names = await listTemplates(host);
+  return Promise.all(names.map((name) => describeTemplate(host, name)));
 }
 
-function findFault(name: string, current: TemplateVersion | undefined): string | undefined {
-  if (current === undefined) return `the template ${name} has no current version`;
-  if (current.manifest !== undefined) return undefined;
-  return `${join(versionFolder(name, current.version), "manifest.json")} is missing or broken`;
+async function describeTemplate(host: HostView, name: string): Promise<TemplateSummary> {
+  const versions = await listVersions(host, name);
+  const current = versions.find((version) => version.current);
+  const facts = { name, current: current?.version ?? null, versions: versions.map(({ version }) => version) };
+  if (current?.manifest !== undefined) {
+    const { suite, digest, builtAt, bytes } = current.manifest;
+    return { ...facts, suite, digest, builtAt, bytes };
+  }
+  const broken =
+    current === undefined
+      ? `the template ${name} has no current version`
+      : `${join(versionFolder(name, current.version), "manifest.json")} is missing or broken`;
+  return { ...facts, broken, mend: `op-dbus template build ${name}   # or: op-dbus template remove ${name}` };
 }

@@ -207,6 +207,12 @@ describe("containers on an installed node", () => {
     expect(listed.stderr).toMatch(/bad-config\/config, line \d+ is no line of LXC's: this is nonsense/);
     expect(listed.stderr).toContain("bad-record/container.json is broken");
     expect(await op("doctor")).toMatchObject({ exitCode: 4, stdout: expect.stringContaining("this is nonsense") });
+    // a running one whose record broke can still be entered and stopped, and is not stopped by a restart that would fail
+    await op("container", "start", "good");
+    await sh(`echo '{' >${POOL}/@containers/good/container.json`);
+    expect((await op("container", "restart", "good")).exitCode).toBe(1);
+    expect(await op("container", "exec", "good", "--", "hostname")).toMatchObject({ exitCode: 0, stdout: "good\n" });
+    expect(await op("container", "stop", "good")).toMatchObject({ exitCode: 0, stdout: "good: stopped\n" });
     await op("container", "destroy", "good", "bad-config", "bad-record", "--yes");
   });
 

@@ -111,13 +111,17 @@ describe("opdbus-pve install on a fresh host", () => {
     const part = await install(...INSTALL, "--skip", "audit,program");
     expect(part).toMatchObject({
       exitCode: 0,
-      stdout: expect.stringMatching(/before this host is a whole node:\n +audit: .*\n +program: /),
+      stdout: expect.stringMatching(/before this host is a whole node:\n +audit: .*\n +program: .*\n +installed: /),
     });
     expect(await sh("ls /etc/opdbus")).not.toContain("installed");
     expect(await install("--yes", "--only", "installed")).toMatchObject({
       exitCode: 3,
       stderr: expect.stringContaining("audit, program"),
     });
+    expect((await install("--yes", "--skip", "installed")).stdout).not.toContain("operation-dbus node now");
+    expect((await install("--yes", "--only", "environment")).stdout).toContain(
+      "installed: Write /etc/opdbus/installed",
+    );
     expect((await install("--yes")).stdout).toContain("operation-dbus node now");
     expect(await sh("ls /etc/opdbus")).toContain("installed");
   });

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { chooseSteps } from "../../src/install/choose-steps.ts";
+import { chooseSteps, findLacking } from "../../src/install/choose-steps.ts";
 import type { Finding } from "../../src/install/step.ts";
 import { stepOf } from "./step-of.ts";
 
@@ -21,24 +21,28 @@ test.each([
   [{ only: ["three", "one"] }, ["one", "three"]],
   [{ skip: ["two"] }, ["one", "three", "installed"]],
   [{ only: ["one", "two"], skip: ["two"] }, ["one"]],
+  [{ skip: ["installed"] }, ["one", "two", "three"]],
 ])("of a host that lacks nothing, %j chooses %j, in the order of the list", async (filter, chosen) => {
   const choice = await chooseSteps(steps(), host, filter);
   expect(ids(choice.steps)).toEqual(chosen);
-  expect(choice.lacking).toEqual([]);
+  expect(ids(choice.leftOut)).toEqual(["one", "two", "three", "installed"].filter((id) => !chosen.includes(id)));
 });
 
-test.each([[CHANGE], [{ state: "blocked", reason: "no disk", hint: "buy one" } satisfies Finding]])(
-  "a host is not marked as installed while a step that is left out finds %j",
-  async (finding) => {
-    const choice = await chooseSteps(steps({ two: finding }), host, { skip: ["two"] });
-    expect(ids(choice.steps)).toEqual(["one", "three"]);
-    expect(choice.lacking.map(({ step }) => step.id)).toEqual(["two"]);
-  },
-);
+test.each([
+  [CHANGE],
+  [{ state: "blocked", reason: "no disk", hint: "buy one" } satisfies Finding],
+  [{ state: "waits", reason: "no pool", hint: "mount it" } satisfies Finding],
+])("a host is not marked as installed while a step that is left out finds %j", async (finding) => {
+  const choice = await chooseSteps(steps({ two: finding }), host, { skip: ["two"] });
+  expect(ids(choice.steps)).toEqual(["one", "three"]);
+  const lacking = await findLacking(choice.leftOut, host);
+  expect(lacking.map(({ step }) => step.id)).toEqual(["two", "installed"]);
+});
 
 test("what this version cannot do is nothing that a host lacks", async () => {
   const choice = await chooseSteps(steps({ two: { state: "later" } }), host, { skip: ["two"] });
   expect(ids(choice.steps)).toEqual(["one", "three", "installed"]);
+  expect(await findLacking(choice.leftOut, host)).toEqual([]);
 });
 
 test("the marker alone is refused on a host that lacks something, and given to one that does not", async () => {

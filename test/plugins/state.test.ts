@@ -1,8 +1,10 @@
 import { parse } from "smol-toml";
 import { describe, expect, test } from "vitest";
 import { PLUGIN_SKELETONS } from "../../src/plugins/skeletons.ts";
-import { queryState } from "../../src/plugins/state.ts";
-import { CONTAINERS, TEMPLATES } from "../../src/paths.ts";
+import { queryState, saveState } from "../../src/plugins/state.ts";
+import { Interrupted } from "../../src/host/errors.ts";
+import { CONTAINERS, CURRENT_STATE, TEMPLATES } from "../../src/paths.ts";
+import { interruptedAt } from "../interrupted-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 import { readFixture } from "../fixture.ts";
 
@@ -36,6 +38,12 @@ test("the state of a node as one document", async () => {
     host: { name: "node1", system: "Debian GNU/Linux 13 (trixie)", kernel: "6.12.0-amd64", proxmox: null },
     pool: { kind: "subvolume" },
   });
+});
+
+test("an interruption is no part that cannot be read: what was saved before is kept", async () => {
+  const host = installedHost({ files: { [CURRENT_STATE]: "good" } });
+  await expect(saveState(interruptedAt(host, 0))).rejects.toThrow(Interrupted);
+  expect(await host.readText(CURRENT_STATE)).toBe("good");
 });
 
 test("a template whose manifest is broken says so by itself", async () => {

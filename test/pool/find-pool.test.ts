@@ -169,6 +169,12 @@ test("an empty device is formatted only when its own name was given again", asyn
   if (found.state === "make") await makePool(host, found.make, say);
   expect(await host.readText(POOL_MOUNT_UNIT_FILE)).toMatch(/^What=\/dev\/disk\/by-uuid\/[0-9a-f-]{36}$/m);
   expect(await findPool(host, {})).toEqual({ state: "ready", kind: "device" });
+  host.tree.put("/dev/disk/by-uuid/1b9c0a54-0001-4e33-9d5c-8d4f1c2a7e01", { target: "../../sdb" });
+  expect(await findPool(host, { device: DEVICE })).toEqual({ state: "ready", kind: "device" });
+  expect(await findPool(host, { device: "/dev/sdc" })).toMatchObject({
+    state: "ready",
+    unmet: expect.stringMatching(/there already, on \/dev\/disk\/by-uuid\/.*; \/dev\/sdc .*ignored/),
+  });
 });
 
 test("a device with BTRFS on it is used as it is, once its name was confirmed", async () => {
@@ -187,6 +193,16 @@ test("a pool that is only not mounted is mounted, whatever is asked for", async 
   expect(found).toMatchObject({ state: "make", make: { kind: "mount" } });
   if (found.state === "make") await makePool(host, found.make, say);
   expect(await findPool(host, {})).toEqual({ state: "ready", kind: "loop" });
+});
+
+test("a pool on the host's own BTRFS stays that in a unit of systemd that may write to it", async () => {
+  const host = debianHost({ files: { [POOL]: { inode: 256 } } });
+  const mounts = (await host.readText("/proc/self/mountinfo")) ?? "";
+  const root = mounts.split("\n").find((line) => line.split(" ")[4] === "/") ?? "";
+  const bound = root.replace(/^(\S+ \S+ \S+) (\S+) \/ /, `$1 $2${POOL.slice(1)} ${POOL} `);
+  host.tree.put("/proc/self/mountinfo", { text: `${mounts}${bound}\n` });
+  expect(bound).toContain(` ${POOL} `);
+  expect(await findPool(host, {})).toEqual({ state: "ready", kind: "subvolume" });
 });
 
 test("a pool whose image is gone is not made anew in silence", async () => {

@@ -231,7 +231,7 @@ test("a template whose removal was cut off has no current version, is told, and 
   await expect(removeTemplate(diesAt(host, 1), "debian-base")).rejects.toThrow("killed");
   await expect(requireVersion(host, "debian-base")).rejects.toThrow("The template debian-base has no current version");
   expect(await describeTemplates(host)).toMatchObject([
-    { name: "debian-base", current: undefined, broken: { what: "the template debian-base has no current version" } },
+    { name: "debian-base", current: null, broken: "the template debian-base has no current version" },
   ]);
   expect(await removeTemplate(host, "debian-base")).toEqual([STAMP, `${STAMP}.2`]);
   expect(await host.list(TEMPLATES)).toEqual([]);
