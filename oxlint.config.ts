@@ -36,7 +36,7 @@ function walls(folder: string): OxlintOverride {
   const paths = Object.entries(OUTSIDE).flatMap(([name, users]) =>
     users.includes(folder) ? [] : [{ name, message: `only src/${users.join(" and src/")} may` }],
   );
-  const group = [...closed.map((other) => `**/${other}/*`), ...(LOWEST.has(folder) ? ["../*.ts"] : [])];
+  const group = [...closed.map((other) => `**/${other}/**`), ...(LOWEST.has(folder) ? ["../*.ts"] : [])];
   const patterns = [{ group, message: `imports point down: src/${folder} imports only from ${allowed.join(", ")}` }];
   return {
     files: [`src/${folder}/**/*.ts`],

@@ -123,8 +123,8 @@ function outcomeMetadata(intent: number, outcome: Outcome): JsonObject {
   return { status, intent, durationMs, error: messageOf(outcome.error) };
 }
 
-/** Adds why the log could not be written, and what mends that, to a message. */
-function notRecorded(message: string, hint: string, reason: unknown, cause = reason): UserError {
+/** The error that tells what became of an operation, and why that could not be written, and what mends it. */
+export function notRecorded(message: string, hint: string, reason: unknown, cause = reason): UserError {
   const known = reason instanceof UserError ? reason : undefined;
   return new UserError(`${message}. ${messageOf(reason)}`, {
     hint: [hint, known?.hint ?? ""].filter((part) => part !== "").join(" "),

@@ -88,8 +88,10 @@ function readHead(db: Database.Database): Head {
 
 type RawRow = Omit<AuditRow, "metadata"> & { metadata: string | null };
 
-const COLUMNS = `id, timestamp, operation, target, previous_hash AS previousHash,
-  current_hash AS currentHash, CAST(metadata AS TEXT) AS metadata`;
+// SQLite keeps whatever type somebody writes; a forged row must be one that can be shown
+const COLUMNS = `id, timestamp, CAST(operation AS TEXT) AS operation, CAST(target AS TEXT) AS target,
+  CAST(previous_hash AS TEXT) AS previousHash, CAST(current_hash AS TEXT) AS currentHash,
+  CAST(metadata AS TEXT) AS metadata`;
 
 /** Returns the rows that the filter asks for, newest last. Throws SQLite's errors. */
 export function selectRows(db: Database.Database, filter: AuditFilter): AuditRow[] {

@@ -29,7 +29,7 @@ export async function log(options: LogOptions): Promise<void> {
       ["ID", "TIME (UTC)", "OPERATION", "TARGET", "STATUS", "BY", "HASH"],
       rows.map((row) => [
         String(row.id),
-        new Date(row.timestamp * 1000).toISOString().slice(0, 19).replace("T", " "),
+        timeOf(row.timestamp),
         row.operation,
         row.target,
         statusOf(row.metadata),
@@ -38,6 +38,13 @@ export async function log(options: LogOptions): Promise<void> {
       ]),
     );
   });
+}
+
+/** In words of its own where it is none: a row that somebody forged is shown, too. */
+function timeOf(timestamp: number): string {
+  const date = new Date(timestamp * 1000);
+  if (Number.isNaN(date.getTime())) return String(timestamp);
+  return date.toISOString().slice(0, 19).replace("T", " ");
 }
 
 function statusOf(metadata: Json): string {
@@ -68,7 +75,7 @@ export async function verify(options: CommonOptions): Promise<void> {
     if (json) out.json({ schema: 1, ...verdict, unfinished: unfinished.map(({ id }) => id) });
     if (!verdict.ok) {
       throw new UserError(
-        `The audit log was tampered with or damaged: row ${verdict.firstBad.id}: ${verdict.firstBad.what}`,
+        `The audit log was tampered with or damaged: ${verdict.firstBad.id === null ? "" : `row ${verdict.firstBad.id}: `}${verdict.firstBad.what}`,
         {
           hint: "op-dbus audit log   # and compare with a copy kept elsewhere",
           exitCode: EXIT.unverified,

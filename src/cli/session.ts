@@ -38,7 +38,7 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
     process.on(signal, () => {
       // a second one means it
       if (interruption.signal.aborted) process.exit(EXIT.interrupted);
-      interruption.abort();
+      interruption.abort(signal);
     });
   }
   try {

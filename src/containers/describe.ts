@@ -32,7 +32,7 @@ export async function describeContainers(host: HostView): Promise<ContainerSumma
 async function checkConfig(host: HostView, name: string): Promise<void> {
   const path = join(containerFolder(name), "config");
   const lines = ((await host.readText(path)) ?? "").split("\n");
-  const bad = lines.findIndex((line) => !/^\s*(#.*|lxc\.[\w.]+\s*=.*)?$/.test(line));
+  const bad = lines.findIndex((line) => !/^\s*(#.*|lxc\.[^\s=]+\s*=.*)?$/.test(line));
   const hint = `edit ${path}; man lxc.container.conf explains its lines`;
   if (bad !== -1) throw new UserError(`${path}, line ${bad + 1} is no line of LXC's: ${lines[bad]?.trim()}`, { hint });
   const rootfs = lines

@@ -31,12 +31,18 @@ export async function stopContainer(
   return true;
 }
 
+// lxc-stop fails for one that ended by itself meanwhile
+async function hasEnded(host: Host, name: string): Promise<boolean> {
+  return !(await runningContainers(host)).has(name);
+}
+
 async function halt(host: Host, name: string, seconds: number): Promise<void> {
   const argv = ["lxc-stop", "--name", name, "--nokill", "--timeout", String(seconds)] as const;
   try {
     await host.run(argv, { timeoutMs: seconds * 1000 + ANSWER_MS });
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
+    if (await hasEnded(host, name)) return;
     throw new UserError(`${name} did not halt when it was asked to`, {
       hint: `op-dbus container logs ${name}; op-dbus container stop ${name} --force   # pulls the plug`,
       cause: error,
@@ -49,6 +55,7 @@ async function kill(host: Host, name: string): Promise<void> {
     await host.run(["lxc-stop", "--name", name, "--kill"], { timeoutMs: ANSWER_MS });
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
+    if (await hasEnded(host, name)) return;
     throw new UserError(`Unable to kill ${name}: ${error.message}`, {
       hint: `systemctl kill --signal=KILL ${unitOf(name)}   # ends LXC's monitor, and the container with it`,
       cause: error,

@@ -1,4 +1,5 @@
 import { describeContainers } from "../containers/describe.ts";
+import { Interrupted, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { planSteps } from "../install/run-steps.ts";
 import type { Finding, Step } from "../install/step.ts";
@@ -18,18 +19,30 @@ export interface Diagnosis {
 }
 
 /** What can be wrong on a node that no step of the installation would mend. */
-const EXAMINATIONS: readonly ((host: HostView) => Promise<Diagnosis[]>)[] = [
-  examinePoolSpace,
-  examineTemplates,
-  examineContainers,
-  examineDropIns,
-];
+const EXAMINATIONS: Readonly<Record<string, Examination>> = {
+  "pool-space": examinePoolSpace,
+  template: examineTemplates,
+  container: examineContainers,
+  "drop-in": examineDropIns,
+};
+
+type Examination = (host: HostView) => Promise<Diagnosis[]>;
 
 /** Looks at all that can be wrong on this node; changes nothing. */
 export async function examine(host: HostView, steps: readonly Step[]): Promise<Diagnosis[]> {
   const found = (await planSteps(steps, host)).map(({ step, finding }) => ofStep(step, finding));
-  for (const look of EXAMINATIONS) found.push(...(await look(host)));
+  for (const [code, look] of Object.entries(EXAMINATIONS)) found.push(...(await lookBy(code, look, host)));
   return found;
+}
+
+// a disk that fails under one look must not hide what the others found
+async function lookBy(code: string, look: Examination, host: HostView): Promise<Diagnosis[]> {
+  try {
+    return await look(host);
+  } catch (error) {
+    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
+    return [bad(code, error.message, error.hint ?? "dmesg")];
+  }
 }
 
 function ofStep({ id: code, title }: Step, finding: Finding): Diagnosis {

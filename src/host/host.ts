@@ -34,8 +34,6 @@ export interface FileStat {
   readonly allocated: number;
   /** 256 for the root of a BTRFS subvolume. */
   readonly inode: number;
-  readonly device: number;
-  readonly modifiedMs: number;
 }
 
 /** Permission bits and owners; what is left out stays as it is. */

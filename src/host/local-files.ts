@@ -1,28 +1,35 @@
 import type { Hash } from "node:crypto";
 import * as fs from "node:fs";
 import { basename, dirname, join } from "node:path";
+import { shellText } from "./command-failed.ts";
 import { errnoOf, UserError } from "./errors.ts";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
 
 type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
 
-/** Errors of system calls that are the machine's state, and no mistake of ours (errno(3)). */
+/**
+ * Errors of system calls that are the machine's state, and no mistake of ours
+ * (errno(3)). In a hint PATH is the path that was meant, PLACE what there is of
+ * the way to it.
+ */
 const REFUSALS: Readonly<Record<string, readonly [why: string, hint: string]>> = {
   EACCES: ["permission denied", "run the command as root"],
-  EEXIST: ["something is there already", "ls -ld PATH"],
   EBUSY: ["it is in use", "findmnt -R PATH   # a mount?"],
+  EDQUOT: ["the disk quota is used up", "df -h PLACE   # free some space, or raise the quota"],
+  EEXIST: ["something is there already", "ls -ld PATH"],
+  EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
   EISDIR: ["it is a folder", "ls -ld PATH   # name a file, or move the folder away"],
   ELOOP: ["its links lead in a circle", "namei -l PATH"],
   ENAMETOOLONG: ["the path is too long", "give the path of a file"],
-  EDQUOT: ["the disk quota is used up", "df -h PATH   # free some space, or raise the quota"],
-  EIO: ["the disk or its file system failed", "dmesg   # says what the kernel met"],
-  ENOENT: ["the folder in which it would lie is missing", "namei -l PATH"],
+  ENOENT: ["it, or a folder on the way to it, is missing", "namei -l PATH"],
+  ENOSPC: ["no space is left on the disk", "df -h PLACE; df -i PLACE   # free some space"],
   ENOTDIR: ["a part of its path is no folder", "namei -l PATH"],
   ENOTEMPTY: ["the folder is not empty", "ls -la PATH"],
-  ENOSPC: ["no space is left on the disk", "df -h PATH; df -i PATH   # free some space"],
   EPERM: ["the system does not allow it", "lsattr -d PATH   # an immutable file?"],
-  EROFS: ["the file system is read-only", "findmnt -T PATH; dmesg   # the kernel turns it read-only after an error"],
+  EROFS: ["the file system is read-only", "findmnt -T PLACE; dmesg   # the kernel turns it read-only after an error"],
 };
+/** Those that are mistakes of ours. */
+const MISTAKES = new Set(["EBADF", "EFAULT", "EINVAL"]);
 
 /**
  * The files of this machine. What the machine refuses (a full disk, a
@@ -65,7 +72,7 @@ export const localFiles: FileOperations = {
     changing(() => {
       fs.renameSync(from, to);
       syncDirectory(dirname(to));
-    })(to),
+    })(fs.existsSync(from) ? to : from),
   remove: changing((path) => fs.rmSync(path, { recursive: true, force: true })),
 };
 
@@ -85,10 +92,21 @@ async function explained<Result>(verb: string, path: string, work: () => Result 
   try {
     return await work();
   } catch (error) {
-    const [why, hint] = REFUSALS[errnoOf(error) ?? ""] ?? [];
-    if (why === undefined || hint === undefined) throw error;
-    throw new UserError(`Unable to ${verb} ${path}: ${why}`, { hint: hint.replaceAll("PATH", path), cause: error });
+    const code = errnoOf(error) ?? "";
+    if (!(error instanceof Error && "syscall" in error) || MISTAKES.has(code)) throw error;
+    // what is not on the list (a damaged file system, EUCLEAN, has no name in Node) says itself what it is
+    const [why, hint] = REFUSALS[code] ?? [error.message, "dmesg   # may say what the kernel met"];
+    const words = { PATH: () => shellText([path]), PLACE: () => shellText([nearest(path)]) };
+    throw new UserError(`Unable to ${verb} ${path}: ${why}`, {
+      hint: hint.replaceAll(/PATH|PLACE/g, (word) => words[word as keyof typeof words]()),
+      cause: error,
+    });
   }
+}
+
+/** The path, or the nearest folder on the way to it that is there. */
+function nearest(path: string): string {
+  return fs.existsSync(path) || path === "/" || path === "." ? path : nearest(dirname(path));
 }
 
 function unlessMissing<T>(look: () => T, ...alsoMissing: string[]): T | undefined {
@@ -111,8 +129,6 @@ function toFileStat(found: fs.Stats): FileStat {
     size: found.size,
     allocated: found.blocks * 512,
     inode: found.ino,
-    device: found.dev,
-    modifiedMs: found.mtimeMs,
   };
 }
 

@@ -8,7 +8,8 @@ import { execute, executePipe } from "./run-command.ts";
 
 /**
  * This machine.
- * @param signal aborts running commands and refuses new ones (Ctrl-C)
+ * @param signal aborts running commands and refuses new ones; its reason is
+ *   the name of the signal that we got
  */
 export function localHost(signal: AbortSignal): Host {
   return {
@@ -24,8 +25,16 @@ export function localHost(signal: AbortSignal): Host {
       return result;
     },
     pipe: (from, to, options) => executePipe(signal, from, to, options),
-    // on the terminal Ctrl-C is the command's own affair
-    interactive: async (argv) => (await execute(new AbortController().signal, argv, {}, true)).exitCode,
+    interactive: async (argv) => (await execute(unlessTyped(signal), argv, {}, true)).exitCode,
     lock: holdLock,
   };
+}
+
+/** On the terminal Ctrl-C is the command's own affair; a request to end is ours to hand on. */
+function unlessTyped(signal: AbortSignal): AbortSignal {
+  const requested = new AbortController();
+  signal.addEventListener("abort", () => {
+    if (signal.reason !== "SIGINT") requested.abort();
+  });
+  return requested.signal;
 }

@@ -41,7 +41,7 @@ export function looks(tree: Tree): Looks {
       if (found === undefined) return undefined;
       const { mode, uid, gid, inode, text = "" } = found;
       const size = Buffer.byteLength(text);
-      return { type: kindOf(found), mode, uid, gid, size, allocated: size, inode, device: 1, modifiedMs: 0 };
+      return { type: kindOf(found), mode, uid, gid, size, allocated: size, inode };
     },
     async list(path) {
       const at = follow(tree, path);

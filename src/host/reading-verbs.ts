@@ -17,7 +17,6 @@ const READING_VERBS: readonly Argv[] = [
   ["lxc-info"],
   ["modprobe", "--dry-run"],
   ["pveversion"],
-  ["systemctl", "cat"],
   ["systemctl", "is-active"],
   ["systemctl", "is-enabled"],
   ["systemctl", "is-failed"],

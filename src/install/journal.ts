@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { dirname } from "node:path";
-import { type Actor, record } from "../audit/record.ts";
+import { type Actor, notRecorded, record } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
 import { isNumber, isTable, isText, readWritten, type Shape } from "../config/written-json.ts";
 import { messageOf } from "../host/errors.ts";
@@ -40,19 +40,22 @@ export function journalRecorder(host: Host, actor: Actor): Recorder {
     }
     const intent = await note(host, operation, target, { ...metadata, status: "started", actor: { ...actor } });
     const started = performance.now();
-    const durationMs = () => Math.round(performance.now() - started);
+    const finish = async (ended: string, outcome: JsonObject, failure?: unknown) => {
+      const durationMs = Math.round(performance.now() - started);
+      try {
+        await note(host, operation, target, { ...outcome, started: intent, durationMs });
+      } catch (reason) {
+        const message = `${operation} on ${target} ${ended}, but this could not be recorded`;
+        throw notRecorded(message, "", reason, failure ?? reason);
+      }
+    };
     try {
       await change();
     } catch (error) {
-      await note(host, operation, target, {
-        status: "failed",
-        started: intent,
-        durationMs: durationMs(),
-        error: messageOf(error),
-      });
+      await finish(`failed (${messageOf(error)})`, { status: "failed", error: messageOf(error) }, error);
       throw error;
     }
-    await note(host, operation, target, { status: "ok", started: intent, durationMs: durationMs() });
+    await finish("was done", { status: "ok" });
     if (await isUsable(host)) await drainJournal(host);
   };
 }

@@ -1,4 +1,4 @@
-import { EXIT, UserError } from "../host/errors.ts";
+import { EXIT, Interrupted, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
 import type { Finding, Step } from "./step.ts";
@@ -36,7 +36,7 @@ async function checkStep(step: Step, host: HostView): Promise<Finding> {
   try {
     return await step.check(host);
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
+    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
     return { state: "blocked", reason: error.message, hint: error.hint ?? "opdbus-pve doctor" };
   }
 }

@@ -1,5 +1,4 @@
 /** What work has to say while it runs; one renderer decides how it looks. */
-/** Takes what work has to say. */
 export type ReportEvent =
   | { readonly kind: "say"; readonly text: string }
   | { readonly kind: "warn"; readonly text: string }
@@ -11,4 +10,5 @@ export type ReportEvent =
       readonly detail?: string;
     };
 
+/** Takes what work has to say. */
 export type Report = (event: ReportEvent) => void;

@@ -12,7 +12,7 @@ const word = /^[a-z0-9][a-z0-9+.-]*$/;
 const absolutePath = z
   .string()
   .regex(/^(\/[\w@%+=:,.-]+)+$/, "an absolute path without blanks")
-  .refine((path) => !path.split("/").includes(".."), "a path without ..");
+  .refine((path) => !path.split("/").some((part) => part === "." || part === ".."), "a path without . and ..");
 const unit = z
   .string()
   .regex(/^[\w@.:-]+\.(service|socket|timer|target|mount|path)$/, "a unit name such as ssh.service");

@@ -83,6 +83,11 @@ test("a folder without a record is told", async () => {
 
 test("lines that an admin adds are lines of LXC", async () => {
   const host = await hostRunning("db");
-  edit(host, `${CONTAINERS}/db/config`, (text) => `${text}\n  lxc.mount.entry = /srv srv none bind 0 0\n#x\n`);
+  edit(
+    host,
+    `${CONTAINERS}/db/config`,
+    (text) =>
+      `${text}\n  lxc.mount.entry = /srv srv none bind 0 0\n#x\nlxc.hook.start-host = /bin/x\nlxc.sysctl.net/ipv4/x-y=1\n`,
+  );
   expect((await describeContainers(host))[0]).toHaveProperty("record");
 });

@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { startContainer } from "../../src/containers/start.ts";
 import { stopContainer } from "../../src/containers/stop.ts";
+import { setRunning } from "../debian-host.ts";
 import { hostWith } from "./host-with.ts";
 
 test("stops once, and says whether it had to", async () => {
@@ -13,6 +14,16 @@ test("stops once, and says whether it had to", async () => {
     "run lxc-stop --name web-01 --nokill --timeout 60",
     "run systemctl stop lxc@web-01.service",
   ]);
+});
+
+test.each([{}, { force: true }])("one that ends by itself meanwhile is stopped (%o)", async (options) => {
+  const host = await hostWith("web-01");
+  await startContainer(host, "web-01");
+  host.script("lxc-stop --name", ({ tree }) => {
+    setRunning(tree, "web-01", false);
+    return { exitCode: 2, stderr: "lxc-stop: web-01: Not running" };
+  });
+  expect(await stopContainer(host, "web-01", options)).toBe(true);
 });
 
 test.each([

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { examine } from "../../src/doctor/examine.ts";
+import { UserError } from "../../src/host/errors.ts";
 import type { Step } from "../../src/install/step.ts";
 import { CONTAINERS, TEMPLATES } from "../../src/paths.ts";
 import { installedHost } from "../installed-host.ts";
@@ -63,6 +64,16 @@ test("names a template that cannot be used, and what mends it", async () => {
       what: "the template debian-base has no current version",
       mend: "op-dbus template build debian-base   # or: op-dbus template remove debian-base",
     },
+  ]);
+});
+
+test("a folder that cannot be read is told, and hides nothing else", async () => {
+  const host = installedHost({ files: { [`${DROP_INS}/99-op-dbus.conf`]: "lxc.cap.drop =\n" } });
+  const failing = new UserError(`Unable to read ${TEMPLATES}: the disk failed`, { hint: "dmesg" });
+  const list = (path: string) => (path === TEMPLATES ? Promise.reject(failing) : host.list(path));
+  expect(await examine({ ...host, list }, [])).toMatchObject([
+    { code: "template", state: "blocked", what: failing.message, mend: "dmesg" },
+    { code: "drop-in", state: "blocked" },
   ]);
 });
 

@@ -339,6 +339,18 @@ describe("containers on an installed node", () => {
     expect((await op("audit", "verify")).exitCode).toBe(0);
   });
 
+  test("a row that somebody forged is named by verify, and shown by log", async () => {
+    const database = `${POOL}/@timing/blockchain.db`;
+    await sh(`cp -a ${database} /root/kept.db`);
+    const forge = `new (require("node:sqlite").DatabaseSync)("${database}").exec("UPDATE operations SET timestamp = 'yesterday', target = x'00ff' WHERE id = 1")`;
+    expect((await node.run(["/usr/lib/opdbus-pve/current/bin/node", "-e", forge])).exitCode).toBe(0);
+    expect(await op("audit", "verify")).toMatchObject({ exitCode: 5, stderr: expect.stringContaining("row 1: ") });
+    const shown = await op("audit", "log", "--lines", "9999");
+    expect(shown).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/^1 +yesterday +install_step/m) });
+    await sh(`rm -f ${database}-wal ${database}-shm; cp -a /root/kept.db ${database}`);
+    expect((await op("audit", "verify")).exitCode).toBe(0);
+  });
+
   test("a record that cannot be written stops the change", async () => {
     const before = await traces();
     const database = `${POOL}/@timing/blockchain.db`;

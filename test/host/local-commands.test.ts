@@ -128,6 +128,18 @@ test("an interruption also ends a command that does not care for SIGTERM", async
   await expect(running).rejects.toThrow(Interrupted);
 });
 
+test.each([
+  ["SIGTERM", true],
+  ["SIGHUP", true],
+  ["SIGINT", false],
+])("%s ends a command that has the terminal: %s", { timeout: 10_000 }, async (reason, ends) => {
+  const interruption = new AbortController();
+  const running = localHost(interruption.signal).interactive(["sleep", "0.5"]);
+  interruption.abort(reason);
+  if (ends) await expect(running).rejects.toThrow(Interrupted);
+  else expect(await running).toBe(0);
+});
+
 test("a pipe gives what the second command gave", async () => {
   const result = await host.pipe(["seq", "100000"], sh("wc -l"));
   expect(result.stdout.trim()).toBe("100000");

@@ -113,7 +113,7 @@ test("a place where nothing can be made is told, with the path that was meant", 
   const folder = temporaryDirectory();
   fs.writeFileSync(join(folder, "file"), "");
   for (const [parent, why] of [
-    ["none", "the folder in which it would lie is missing"],
+    ["none", "it, or a folder on the way to it, is missing"],
     ["file", "a part of its path is no folder"],
   ]) {
     const path = join(folder, parent ?? "", "new");
@@ -122,6 +122,25 @@ test("a place where nothing can be made is told, with the path that was meant", 
     await expect(host.makeLink("x", path)).rejects.toMatchObject(refused);
     await expect(host.replaceLink("x", path)).rejects.toMatchObject(refused);
   }
+});
+
+test("a rename of what is not there names that, and not where it would go", async () => {
+  const folder = temporaryDirectory();
+  const from = join(folder, "a b");
+  await expect(host.rename(from, join(folder, "to"))).rejects.toMatchObject({
+    message: `Unable to change ${from}: it, or a folder on the way to it, is missing`,
+    hint: `namei -l '${from}'`,
+  });
+});
+
+test("what the machine refuses for a reason that is rare is told with the machine's own words", async () => {
+  const path = join(temporaryDirectory(), "file");
+  fs.writeFileSync(path, "");
+  await expect(host.rename(path, "/proc/self/comm")).rejects.toMatchObject({
+    name: "UserError",
+    message: expect.stringMatching(/^Unable to change \/proc\/self\/comm: EXDEV: /),
+    hint: expect.stringContaining("dmesg"),
+  });
 });
 
 test("removes a tree, but not what links in it point to", async () => {
@@ -180,7 +199,7 @@ test.skipIf(!canMount).each([
     import { localHost } from ${JSON.stringify(join(import.meta.dirname, "../../src/host/local-host.ts"))};
     const host = localHost(new AbortController().signal);
     for (const change of [host.writeText("/mnt/file", "text".repeat(9999)), host.makeLink("x", "/mnt/link")]) {
-      await change.catch(({ name, message, hint }) => console.log(name + ": " + message + " " + hint.includes("/mnt/")));
+      await change.catch(({ name, message, hint }) => console.log(name + ": " + message + " " + /-[hT] \\/mnt;/.test(hint)));
     }`;
   const argv = ["-m", "sh", "-c", `${mount}; exec "$@"`, "sh", process.execPath, "--input-type=module", "-e", source];
   const { stdout } = spawnSync("unshare", argv, { encoding: "utf8" });

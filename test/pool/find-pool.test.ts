@@ -8,7 +8,7 @@ const GIB = 2 ** 30;
 
 const DEVICE = "/dev/sdb";
 const say = () => {};
-const FILE = { type: "file", mode: 0o600, uid: 0, gid: 0, allocated: 0, inode: 1, device: 1, modifiedMs: 0 } as const;
+const FILE = { type: "file", mode: 0o600, uid: 0, gid: 0, allocated: 0, inode: 1 } as const;
 
 function mountedPool(type: string, source: string) {
   const host = debianHost({ root: "ext4", files: { [`${POOL}/`]: "" } });
