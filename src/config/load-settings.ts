@@ -1,7 +1,12 @@
+import { join } from "node:path";
 import type { HostView } from "../host/host.ts";
+import { TREE } from "../tree.ts";
 import { readSettingsFiles, type SettingsFile } from "./settings-files.ts";
 import { type Settings, settingsSchema } from "./settings.ts";
 import { checkTable, parseToml, type TomlTable } from "./toml.ts";
+
+// beside the program: there it is before the installation, too
+const SAMPLE = join(TREE, "opdbus.toml.sample");
 
 /**
  * The settings in force: defaults, then opdbus.toml, then conf.d/*.toml in the
@@ -19,11 +24,12 @@ export function mergeSettings(files: readonly SettingsFile[]): Settings {
   for (const { path, text } of files) {
     const table = parseToml(text, path);
     // each file is checked by itself, so that the message names the right one
-    checkTable(settingsSchema, table, text, path);
+    checkTable(settingsSchema, table, { text, file: path, guide: SAMPLE });
     merged = mergeTables(merged, table);
   }
   // files that are right by themselves can contradict each other
-  return checkTable(settingsSchema, merged, "", `${files.map(({ path }) => path).join(" and ")} together`);
+  const file = `${files.map(({ path }) => path).join(" and ")} together`;
+  return checkTable(settingsSchema, merged, { text: "", file, guide: SAMPLE });
 }
 
 function mergeTables(under: TomlTable, over: TomlTable): TomlTable {

@@ -22,10 +22,15 @@ export function parseToml(text: string, file: string): TomlTable {
 
 /**
  * Checks a table against a schema.
+ * @param source the file, its text, and where one sees what is possible
  * @returns the table with its defaults filled in
  * @throws {UserError} with one line for each thing that is wrong
  */
-export function checkTable<S extends z.ZodType>(schema: S, table: TomlTable, text: string, file: string): z.output<S> {
+export function checkTable<S extends z.ZodType>(
+  schema: S,
+  table: TomlTable,
+  { text, file, guide }: { readonly text: string; readonly file: string; readonly guide: string },
+): z.output<S> {
   const checked = schema.safeParse(table);
   if (checked.success) return checked.data;
   const found = checked.error.issues.flatMap((issue) =>
@@ -34,7 +39,7 @@ export function checkTable<S extends z.ZodType>(schema: S, table: TomlTable, tex
       : [problem(issue.path, issue.message, text)],
   );
   throw new UserError(`Unable to use ${file}:\n${found.map((line) => `  ${line}`).join("\n")}`, {
-    hint: `correct ${file}; every key of the settings is explained in /etc/opdbus/opdbus.toml.sample`,
+    hint: `correct ${file}; ${guide} shows what is possible`,
     exitCode: EXIT.usage,
   });
 }

@@ -38,7 +38,11 @@ export function journalRecorder(host: Host, actor: Actor): Recorder {
       const { openAuditLog } = await import("../audit/audit-log.ts");
       return record(() => openAuditLog(AUDIT_DATABASE), { operation, target, metadata }, actor, change);
     }
-    const intent = await note(host, operation, target, { ...metadata, status: "started", actor: { ...actor } });
+    const begun = { ...metadata, status: "started", actor: { ...actor } };
+    const intent = await note(host, operation, target, begun).catch((reason: unknown) => {
+      const message = `Nothing was done, because it could not be recorded: ${operation} on ${target}`;
+      throw notRecorded(message, "", reason);
+    });
     const started = performance.now();
     const finish = async (ended: string, outcome: JsonObject, failure?: unknown) => {
       const durationMs = Math.round(performance.now() - started);

@@ -107,6 +107,8 @@ export type Definition = z.output<typeof definitionSchema> & {
 };
 
 const FOLDERS = [join(SETTINGS, "templates.d"), join(TREE, "templates")];
+/** The definition that comes with the program. */
+const SHIPPED = join(TREE, "templates/debian-base.toml");
 
 /** Names of all definitions; the admin's own and the shipped ones. */
 export async function listDefinitions(host: HostView): Promise<string[]> {
@@ -128,7 +130,7 @@ export async function readDefinition(host: HostView, name: string): Promise<Defi
     const file = join(folder, `${name}.toml`);
     const text = await host.readText(file);
     if (text === undefined) continue;
-    const content = checkTable(definitionSchema, parseToml(text, file), text, file);
+    const content = checkTable(definitionSchema, parseToml(text, file), { text, file, guide: SHIPPED });
     const digest = createHash("sha256").update(JSON.stringify(content)).digest("hex");
     return { ...content, name, file, digest };
   }

@@ -1,6 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
+import { UserError } from "../../src/host/errors.ts";
 import { memoryHost } from "../../src/host/memory-host.ts";
 import { journalRecorder } from "../../src/install/journal.ts";
 import type { AuditRow } from "../../src/audit/rows.ts";
@@ -37,6 +38,31 @@ test("before there is a database, intent and outcome go to a file of root's", as
   expect(failed).toMatchObject({ metadata: { status: "failed", started: idOf(begun), error: "no room" } });
   expect(await host.stat(JOURNAL)).toMatchObject({ mode: 0o600 });
   expect(await host.stat("/var/lib/opdbus-pve")).toMatchObject({ mode: 0o711 });
+});
+
+test("a change that was made and cannot be written down is told as made", async () => {
+  const host = memoryHost();
+  const full = new UserError("Unable to change the journal: no space is left", { hint: "df -h" });
+  let fillsUp = false;
+  const appendText: typeof host.appendText = (...args) => (fillsUp ? Promise.reject(full) : host.appendText(...args));
+  const record = journalRecorder({ ...host, appendText }, ACTOR);
+  const change = async () => void (fillsUp = true);
+  await expect(record("container_destroy", "web-01", {}, change)).rejects.toMatchObject({
+    message: `container_destroy on web-01 was done, but this could not be recorded. ${full.message}`,
+    hint: "df -h",
+  });
+  fillsUp = false;
+  const failing = record("container_destroy", "db", {}, async () => {
+    fillsUp = true;
+    throw new Error("busy");
+  });
+  await expect(failing).rejects.toThrow("container_destroy on db failed (busy), but this could not be recorded.");
+  fillsUp = true;
+  let ran = false;
+  await expect(record("x", "y", {}, async () => void (ran = true))).rejects.toThrow(
+    "Nothing was done, because it could not be recorded: x on y. Unable to change the journal",
+  );
+  expect(ran).toBe(false);
 });
 
 /** Runs a scenario of journal-worker.ts on this machine, with a /var/lib of its own. Returns all rows of the log. */
