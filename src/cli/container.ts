@@ -222,7 +222,6 @@ export async function destroy(
     await confirm(session, {
       question: `Remove ${names.join(", ")} and all data for good?`,
       yes: options.yes,
-      withYes: `op-dbus container destroy ${names.join(" ")} --yes${options.force ? " --force" : ""}`,
     });
     const destroyOne = async (name: string) => {
       await destroyContainer(host, name, options.force ?? false);

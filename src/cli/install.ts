@@ -61,7 +61,7 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   const pending = plan.filter(({ finding }) => finding.state === "change");
   if (pending.length > 0) {
     if (!session.json) showPlan(session, pending, "report");
-    await confirm(session, { question: "Go on?", yes: options.yes, withYes: "opdbus-pve install --yes" });
+    await confirm(session, { question: "Go on?", yes: options.yes });
   }
   const outcomes = plan.every(({ finding }) => isSettled(finding))
     ? plan.map(unchanged)

@@ -83,16 +83,14 @@ interface Confirmation {
   readonly question: string;
   /** `--yes`: no question is asked. */
   readonly yes: boolean | undefined;
-  /** The command with `--yes`, for where there is no terminal. */
-  readonly withYes: string;
 }
 
 /** Asks a person whether to go on. @throws {UserError} when the answer is no, or there is nobody to ask */
-export async function confirm({ out }: Session, { question, yes, withYes }: Confirmation): Promise<void> {
+export async function confirm({ out }: Session, { question, yes }: Confirmation): Promise<void> {
   if (yes) return;
   if (!out.interactive) {
     throw new UserError("There is no terminal to ask on, and --yes was not given; nothing was changed", {
-      hint: withYes,
+      hint: shellText([TYPED, ...process.argv.slice(2), "--yes"]),
       exitCode: EXIT.usage,
     });
   }

@@ -142,7 +142,6 @@ export async function remove(
     await confirm(session, {
       question: `Remove the template ${which}? Containers made from it stay.`,
       yes: options.yes,
-      withYes: `op-dbus template remove ${name}${version === undefined ? "" : ` --template-version ${version}`} --yes`,
     });
     const removed = await recordedAnyway(session, "template_remove", name, { version: version ?? "all" }, () =>
       removeTemplate(host, name, version),

@@ -72,7 +72,7 @@ test.runIf(isRoot).each([
   ],
   [["container", "exec", "a", "--"], "error: No command was given"],
   [["container", "stop", "a", "--timeout", "0"], 'error: --timeout is "0"'],
-  [["container", "destroy", "a"], "error: There is no terminal to ask on, and --yes was not given"],
+  [["container", "destroy", "a", "--force"], "op-dbus container destroy a --force --yes\n"],
   [["audit", "log", "--lines", "many"], 'error: --lines is "many"'],
   [["install", "--dry-run", "--only", "nothing"], "error: There is no step nothing"],
   [["install", "--dry-run", "--pool-size", "20"], "error: 20 is no size"],
