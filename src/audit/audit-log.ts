@@ -58,10 +58,9 @@ export interface AuditLogOptions {
  */
 export function openAuditLog(path: string, options: AuditLogOptions = {}): AuditLog {
   const { now = Date.now, busyTimeoutMs = 10_000 } = options;
-  checkFile(path);
-  requireWritable(path);
-  requireSpace(path);
+  requireAppendable(path);
   const db = open(path, path, busyTimeoutMs);
+  explaining("open", path, () => db.pragma("journal_mode = WAL"));
   const append = db.transaction((entries: AuditEntry[]) => appendRows(db, entries, Math.floor(now() / 1000)));
   return {
     ...readerOf(db, path),
@@ -70,6 +69,13 @@ export function openAuditLog(path: string, options: AuditLogOptions = {}): Audit
       return explaining("write to", path, () => append.immediate(entries));
     },
   };
+}
+
+/** Throws `UserError` as `openAuditLog` does when rows could not be appended; changes nothing. */
+export function requireAppendable(path: string): void {
+  checkFile(path);
+  requireWritable(path);
+  requireSpace(path);
 }
 
 /**

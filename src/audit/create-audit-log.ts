@@ -43,6 +43,7 @@ function writeDraft(draft: string, timestamp: number): void {
   closeSync(openSync(draft, "wx", 0o600));
   const db = connect(draft, 0);
   try {
+    db.pragma("journal_mode = WAL");
     db.transaction(() => {
       db.exec(SCHEMA);
       const values = "@id, @timestamp, @operation, @target, @previousHash, @currentHash, @embedding, @metadata";

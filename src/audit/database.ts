@@ -12,12 +12,12 @@ export const KEEP_AND_REPLACE =
   "Keep the file: move it aside together with its -wal and -shm files. Then put back a copy from @snapshots, or let `opdbus-pve install` make a new log.";
 
 /**
- * Opens an existing database file for appending by several processes.
+ * Opens an existing database file.
  *
  * Takes its path, how long to wait for another process' transaction, and a
- * check that may refuse the database by throwing: only after it the file is
- * set to keep a write-ahead log. Returns the connection; a commit is on the disk
- * when it returns. Throws SQLite's own errors, see `explaining`.
+ * check that may refuse the database by throwing. Returns the connection; a
+ * commit is on the disk when it returns. Throws SQLite's own errors, see
+ * `explaining`.
  */
 export function connect(
   path: string,
@@ -32,7 +32,6 @@ export function connect(
   try {
     db.pragma("synchronous = FULL");
     check(db);
-    db.pragma("journal_mode = WAL");
     return db;
   } catch (error) {
     db.close();

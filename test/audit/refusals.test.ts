@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect, test } from "vitest";
-import { openAuditLog } from "../../src/audit/audit-log.ts";
+import { openAuditLog, readAuditLog, requireAppendable } from "../../src/audit/audit-log.ts";
 import { createAuditLog } from "../../src/audit/create-audit-log.ts";
 import { UserError } from "../../src/host/errors.ts";
 import { entry, tempDirectory, tempLog } from "./temp-log.ts";
@@ -18,6 +18,23 @@ function refusal(work: () => unknown): UserError {
   }
   throw new Error("was not refused");
 }
+
+test("reading, and the look whether rows can be appended, change not a byte of the file", () => {
+  const { path, log } = tempLog();
+  log.append(entry(1));
+  log.close();
+  const db = new Database(path);
+  db.pragma("journal_mode = DELETE");
+  db.close();
+  const before = readFileSync(path);
+  requireAppendable(path);
+  const reader = readAuditLog(path, tempDirectory());
+  expect(reader.verify()).toMatchObject({ ok: true, rows: 2 });
+  reader.close();
+  expect(readFileSync(path).equals(before)).toBe(true);
+  openAuditLog(path).close();
+  expect(readFileSync(path).equals(before)).toBe(false);
+});
 
 describe("openAuditLog refuses", () => {
   test("a missing file, without making one", () => {

@@ -1,5 +1,5 @@
 import { UserError } from "../../host/errors.ts";
-import { AUDIT_DATABASE } from "../../paths.ts";
+import { AUDIT_DATABASE, RUNTIME } from "../../paths.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { OK, type Step } from "../step.ts";
 
@@ -13,9 +13,10 @@ export function auditStep(): Step {
       if ((await host.stat(AUDIT_DATABASE)) === undefined) {
         return { state: "change", changes: [`Create ${AUDIT_DATABASE} with its genesis row`] };
       }
-      const { openAuditLog } = await import("../../audit/audit-log.ts");
+      const { readAuditLog, requireAppendable } = await import("../../audit/audit-log.ts");
       try {
-        openAuditLog(AUDIT_DATABASE).close();
+        requireAppendable(AUDIT_DATABASE);
+        readAuditLog(AUDIT_DATABASE, RUNTIME).close();
         return OK;
       } catch (error) {
         if (!(error instanceof UserError)) throw error;
