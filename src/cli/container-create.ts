@@ -137,7 +137,7 @@ async function askNetwork({ out }: Session): Promise<ContainerNetwork> {
     });
   }
   const answer = await out.ask(
-    "Which network?\n  socket  Unix sockets on this host: fast, simple\n  mesh    WireGuard mesh across hosts (Netmaker)\n  none    loopback only\n[socket] ",
+    "Which network?\n  socket  Unix sockets on this host: fast, simple\n  mesh    WireGuard mesh across hosts (Netmaker): not in this version\n  none    loopback only\n[socket] ",
   );
   const chosen = NETWORKS.find((network) => network === (answer || "socket"));
   if (chosen === undefined)

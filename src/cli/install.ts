@@ -30,6 +30,12 @@ interface InstallOptions extends CommonOptions {
 export async function install(options: InstallOptions): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
+    if (options.exitCode && !options.dryRun) {
+      throw new UserError("--exit-code is for a look at what is to be done", {
+        hint: "opdbus-pve install --dry-run --exit-code",
+        exitCode: EXIT.usage,
+      });
+    }
     if ((await session.host.stat("/etc/NIXOS")) !== undefined) return guideNixos(session, options.dryRun ?? false);
     if (options.dryRun) return dryRun(session, await readChoice(session, options), options.exitCode ?? false);
     const release = await session.host.lock(
@@ -50,6 +56,11 @@ async function run(session: Session, options: InstallOptions): Promise<void> {
   const { steps } = choice;
   const { system, proxmox } = await describeHost(host);
   out.report({ kind: "say", text: `${system ?? "unknown system"}, ${proxmox ?? "no Proxmox VE"}` });
+  if (proxmox !== null) {
+    const text =
+      "the part for Proxmox VE comes in a later version: its UI and backups do not know containers of this one";
+    out.report({ kind: "warn", text });
+  }
   const upgrade = await readMarker(host);
   if (upgrade)
     out.report({

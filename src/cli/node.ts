@@ -89,8 +89,9 @@ export async function doctor(options: CommonOptions & { readonly config?: string
     if (json) out.json({ schema: 1, findings });
     else {
       const words = { ok: "ok", later: "not yet", change: "to do", blocked: "BAD", waits: "?" };
-      for (const { code, state, what, mend } of findings) {
+      for (const { code, state, what, mend, notYet } of findings) {
         out.print(`${words[state].padEnd(8)}${code}: ${what}`);
+        for (const missing of notYet) out.print(`${" ".repeat(8)}- not yet: ${missing}`);
         if (mend !== null) out.print(`${" ".repeat(8)}→ ${asTyped(mend).split("\n").join("\n          ")}`);
       }
     }

@@ -16,6 +16,8 @@ export interface Diagnosis {
   readonly what: string;
   /** The command that mends it; null where nothing is to be done. */
   readonly mend: string | null;
+  /** What belongs to it, and this version cannot do. */
+  readonly notYet: readonly string[];
 }
 
 /** What can be wrong on a node that no step of the installation would mend. */
@@ -45,16 +47,16 @@ async function lookBy(code: string, look: Examination, host: HostView): Promise<
   }
 }
 
-function ofStep({ id: code, title }: Step, finding: Finding): Diagnosis {
+function ofStep({ id: code, title, notYet }: Step, finding: Finding): Diagnosis {
   const { state } = finding;
-  if (state === "change") return { code, state, what: finding.changes.join("; "), mend: "opdbus-pve install" };
-  if (state === "blocked") return { code, state, what: finding.reason, mend: finding.hint };
-  if (state === "waits") return { code, state, what: `${title}: to be seen when the pool is mounted`, mend: null };
-  return { code, state, what: title, mend: null };
+  if (state === "change") return { code, state, what: finding.changes.join("; "), mend: "opdbus-pve install", notYet };
+  if (state === "blocked") return { code, state, what: finding.reason, mend: finding.hint, notYet };
+  const what = state === "waits" ? `${title}: to be seen when the pool is mounted` : title;
+  return { code, state, what, mend: null, notYet };
 }
 
 function bad(code: string, what: string, mend: string): Diagnosis {
-  return { code, state: "blocked", what, mend };
+  return { code, state: "blocked", what, mend, notYet: [] };
 }
 
 async function examinePoolSpace(host: HostView): Promise<Diagnosis[]> {

@@ -89,6 +89,8 @@ test.runIf(isRoot).each([
   [["container", "destroy", "a", "--force"], "op-dbus container destroy a --force --yes\n"],
   [["audit", "log", "--lines", "many"], 'error: --lines is "many"'],
   [["install", "--dry-run", "--only", "nothing"], "error: There is no step nothing"],
+  [["install", "--dry-run", "--only", "program", "templates,none", "--skip", "x"], "error: There is no step none, x"],
+  [["install", "--exit-code"], "error: --exit-code is for a look"],
   [["install", "--dry-run", "--pool-size", "20"], "error: 20 is no size"],
   [
     ["install", "--dry-run", "--pool-size", "20G", "--pool-device", "/dev/x"],

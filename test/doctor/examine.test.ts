@@ -8,7 +8,7 @@ import { installedHost } from "../installed-host.ts";
 const DROP_INS = "/usr/share/lxc/config/common.conf.d";
 
 function step(id: string, finding: Awaited<ReturnType<Step["check"]>>): Step {
-  return { id, title: `title of ${id}`, notYet: [], check: async () => finding, apply: async () => {} };
+  return { id, title: `title of ${id}`, notYet: ["more of it"], check: async () => finding, apply: async () => {} };
 }
 
 test("tells of every step what it found, and how that is mended", async () => {
@@ -19,10 +19,10 @@ test("tells of every step what it found, and how that is mended", async () => {
     step("future", { state: "later" }),
   ];
   expect(await examine(installedHost(), steps)).toEqual([
-    { code: "fine", state: "ok", what: "title of fine", mend: null },
-    { code: "pending", state: "change", what: "Write a; Write b", mend: "opdbus-pve install" },
-    { code: "stuck", state: "blocked", what: "no disk", mend: "buy one" },
-    { code: "future", state: "later", what: "title of future", mend: null },
+    { code: "fine", state: "ok", what: "title of fine", mend: null, notYet: ["more of it"] },
+    { code: "pending", state: "change", what: "Write a; Write b", mend: "opdbus-pve install", notYet: ["more of it"] },
+    { code: "stuck", state: "blocked", what: "no disk", mend: "buy one", notYet: ["more of it"] },
+    { code: "future", state: "later", what: "title of future", mend: null, notYet: ["more of it"] },
   ]);
 });
 
@@ -40,6 +40,7 @@ test.each([
       state: "blocked",
       what: `${DROP_INS}/99-op-dbus.conf has "${line}", which takes protection from every container of this node`,
       mend: `rm ${DROP_INS}/99-op-dbus.conf   # after a look at who needs it`,
+      notYet: [],
     },
   ]);
 });
@@ -63,6 +64,7 @@ test("names a template that cannot be used, and what mends it", async () => {
       state: "blocked",
       what: "the template debian-base has no current version",
       mend: "op-dbus template build debian-base   # or: op-dbus template remove debian-base",
+      notYet: [],
     },
   ]);
 });

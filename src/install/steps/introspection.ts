@@ -24,7 +24,8 @@ export function introspectionStep(): Step {
       for (const name of await withoutSnapshot(host)) {
         await snapshotReadOnly(host, `${PLUGINS}/${name}`, `${SNAPSHOTS}/plugin-${name}-${day}`);
       }
-      if ((await host.stat(CURRENT_STATE)) === undefined) await saveState(host);
+      // also where the service wrote it: in its own view it was not up yet
+      await saveState(host);
     },
   };
 }

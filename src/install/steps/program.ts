@@ -20,6 +20,7 @@ const FILES: readonly { readonly path: string; readonly text: string }[] = [
     text: `[Unit]
 Description=operation-dbus: record the node's state at boot
 RequiresMountsFor=/var/lib/op-dbus
+After=lxc.service
 ConditionPathIsDirectory=/var/lib/op-dbus/@state
 
 [Service]
