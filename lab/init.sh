@@ -37,7 +37,7 @@ fi
 mount -t tmpfs -o mode=755,size=4m tmpfs dev
 mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
-mkdir -p dev/net dev/pts dev/shm dev/mqueue dev/.lab/proc
+mkdir -p dev/net dev/pts dev/shm dev/mqueue dev/.lab/proc dev/.lab/sys
 for entry in 'null 666 c 1 3' 'zero 666 c 1 5' 'full 666 c 1 7' 'random 666 c 1 8' 'urandom 666 c 1 9' \
     'tty 666 c 5 0' 'fuse 666 c 10 229' 'btrfs-control 660 c 10 234' 'loop-control 660 c 10 237' 'net/tun 666 c 10 200'; do
     # shellcheck disable=SC2086 # five words on purpose
@@ -58,11 +58,13 @@ echo "$hostname" >proc/sys/kernel/hostname
 # The node's own sysctl settings must not reach the host: all but net is shared
 # with it. A second, whole /proc stays, because the kernel lets an unprivileged
 # container mount its own only where one without such cover is in sight.
+# The same holds for /sys, of which a part may be covered above.
 for subject in kernel vm fs dev; do
     mount --bind "proc/sys/$subject" "proc/sys/$subject"
     mount -o remount,bind,ro "proc/sys/$subject"
 done
 mount -t proc proc dev/.lab/proc
+mount -t sysfs sysfs dev/.lab/sys
 
 # Entering our own mount namespace anew leaves a chroot that the lab may run in;
 # in a chroot the kernel would refuse the node any user namespace.

@@ -13,18 +13,21 @@ export interface Actor {
 }
 
 /** How an operation ended; `durationMs` counts from its own start. */
-type Outcome = { status: "ok"; durationMs: number } | { status: "failed"; durationMs: number; error: unknown };
+type Outcome =
+  | { status: "ok"; durationMs: number; details?: JsonObject | undefined }
+  | { status: "failed"; durationMs: number; error: unknown };
 
 /** An operation whose intent is in the log. It ends by one call of `run` or of `finish`. */
 export interface Recorded {
   /** The id of the intent's row. */
   readonly intent: number;
   /**
-   * Runs the action and writes its outcome. Returns what the action returns.
+   * Runs the action and writes its outcome, with what `describe` says of the
+   * result. Returns what the action returns.
    * Throws what the action throws; `UserError` when the outcome cannot be
    * written, which then names both.
    */
-  run<T>(action: () => Promise<T>): Promise<T>;
+  run<T>(action: () => Promise<T>, describe?: (result: T) => JsonObject): Promise<T>;
   /** Writes the outcome of an action run elsewhere, or not at all. Throws `UserError` when it cannot. */
   finish(outcome: Outcome): void;
 }
@@ -36,7 +39,8 @@ export interface Recorded {
  *
  * Takes how to open the log, which is not kept open over the change (a disk
  * that fills up meanwhile would end the process, see `openAuditLog`), the entry
- * (no secrets in it), who acts, and the change. Returns what the action
+ * (no secrets in it), who acts, the change, and what to write of its result.
+ * Returns what the action
  * returns. Throws `UserError` when the intent cannot be written, and then the
  * action is not run; else see `Recorded.run`.
  */
@@ -45,6 +49,7 @@ export async function record<T>(
   entry: AuditEntry,
   actor: Actor,
   action: () => Promise<T>,
+  describe?: (result: T) => JsonObject,
 ): Promise<T> {
   const briefly: Appender = {
     append(...entries) {
@@ -57,7 +62,7 @@ export async function record<T>(
     },
   };
   const [recorded] = recordAll(briefly, [entry], actor);
-  return recorded!.run(action);
+  return recorded!.run(action, describe);
 }
 
 type Appender = Pick<AuditLog, "append">;
@@ -101,7 +106,7 @@ function startedOperation(log: Appender, entry: AuditEntry, intent: number): Rec
   return {
     intent,
     finish,
-    async run(action) {
+    async run(action, describe) {
       const startedAt = performance.now();
       const elapsedMs = () => Math.round(performance.now() - startedAt);
       let result;
@@ -111,7 +116,7 @@ function startedOperation(log: Appender, entry: AuditEntry, intent: number): Rec
         finish({ status: "failed", durationMs: elapsedMs(), error });
         throw error;
       }
-      finish({ status: "ok", durationMs: elapsedMs() });
+      finish({ status: "ok", durationMs: elapsedMs(), details: describe?.(result) });
       return result;
     },
   };
@@ -119,7 +124,7 @@ function startedOperation(log: Appender, entry: AuditEntry, intent: number): Rec
 
 function outcomeMetadata(intent: number, outcome: Outcome): JsonObject {
   const { status, durationMs } = outcome;
-  if (status === "ok") return { status, intent, durationMs };
+  if (status === "ok") return { status, intent, durationMs, ...outcome.details };
   return { status, intent, durationMs, error: messageOf(outcome.error) };
 }
 

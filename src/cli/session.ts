@@ -126,18 +126,19 @@ export async function readingAuditLog<T>(use: (log: AuditReader) => T): Promise<
   }
 }
 
-/** Makes one change on record: its intent before, its outcome after. */
+/** Makes one change on record: its intent before, its outcome after, with what `describe` says of the result. */
 export async function recorded<T>(
   { host }: Session,
   operation: string,
   target: string,
   details: JsonObject,
   change: () => Promise<T>,
+  describe?: (result: T) => JsonObject,
 ): Promise<T> {
   const { record } = await import("../audit/record.ts");
   const { openAuditLog } = await import("../audit/audit-log.ts");
   const entry = { operation, target, metadata: details };
-  return record(() => openAuditLog(AUDIT_DATABASE), entry, currentActor(host), change);
+  return record(() => openAuditLog(AUDIT_DATABASE), entry, currentActor(host), change, describe);
 }
 
 /** Makes a change that frees space on record, also where the log's disk is full: then it goes to the journal first. */

@@ -29,8 +29,13 @@ export async function build(name: string, options: CommonOptions & { readonly su
     const definition = await readDefinition(host, checkTemplateName(name));
     const { keep } = settings.templates;
     const request = { ...options, ...mirrorsIn(settings), keep, ...sourceDateEpoch() };
-    const manifest = await recorded(session, "template_build", name, { definition: definition.digest }, () =>
-      buildTemplate(host, definition, request, out.report),
+    const { manifest } = await recorded(
+      session,
+      "template_build",
+      name,
+      { definition: definition.digest },
+      () => buildTemplate(host, definition, request, out.report),
+      ({ manifest: { version, digest }, pruned }) => ({ version, digest, pruned: [...pruned] }),
     );
     if (json) return out.json(manifest);
     out.print(

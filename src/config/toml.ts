@@ -35,13 +35,34 @@ export function checkTable<S extends z.ZodType>(
   if (checked.success) return checked.data;
   const found = checked.error.issues.flatMap((issue) =>
     issue.code === "unrecognized_keys"
-      ? issue.keys.map((key) => problem([...issue.path, key], "unknown key", text))
+      ? issue.keys.map((key) =>
+          problem([...issue.path, key], `unknown key; known here: ${knownKeys(schema, issue.path)}`, text),
+        )
       : [problem(issue.path, issue.message, text)],
   );
   throw new UserError(`Unable to use ${file}:\n${found.map((line) => `  ${line}`).join("\n")}`, {
     hint: `correct ${file}; ${guide} shows what is possible`,
     exitCode: EXIT.usage,
   });
+}
+
+interface SchemaDef {
+  readonly shape?: Readonly<Record<string, z.core.$ZodType>>;
+  readonly element?: z.core.$ZodType;
+  readonly innerType?: z.core.$ZodType;
+}
+
+/** What a schema is made of, behind its defaults and the like. */
+function defOf(schema: z.core.$ZodType | undefined): SchemaDef | undefined {
+  const def = schema?._zod.def as SchemaDef | undefined;
+  return def?.innerType === undefined ? def : defOf(def.innerType);
+}
+
+/** The keys that a schema has where an unknown one was found. */
+function knownKeys(schema: z.core.$ZodType, path: readonly PropertyKey[]): string {
+  let def = defOf(schema);
+  for (const part of path) def = defOf(def?.shape?.[String(part)] ?? def?.element);
+  return Object.keys(def?.shape ?? {}).join(", ");
 }
 
 function problem(path: readonly PropertyKey[], what: string, text: string): string {

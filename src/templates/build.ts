@@ -31,6 +31,12 @@ export interface BuildOptions extends Mirrors {
   readonly keep?: number;
 }
 
+/** What a build made, and the old versions that gave way to it. */
+interface Built {
+  readonly manifest: Manifest;
+  readonly pruned: readonly string[];
+}
+
 // below this a build cannot end well, and would only fill the pool
 const SPACE_NEEDED = 400 * 2 ** 20;
 
@@ -46,7 +52,7 @@ export async function buildTemplate(
   definition: Definition,
   options: BuildOptions,
   report: Report,
-): Promise<Manifest> {
+): Promise<Built> {
   await requirePool(host);
   const suite = chooseSuite(definition, options.suite);
   const { lines: sources, lacksSecurity } = await aptSources(host, options, suite, definition.source);
@@ -58,8 +64,8 @@ export async function buildTemplate(
   const release = await lockTemplate(host, definition.name, "build");
   try {
     const manifest = await buildVersion(host, definition, { ...options, suite }, sources, report);
-    if (options.keep !== undefined) await prune(host, definition.name, options.keep, report);
-    return manifest;
+    const pruned = options.keep === undefined ? [] : await prune(host, definition.name, options.keep, report);
+    return { manifest, pruned };
   } finally {
     await release();
   }
@@ -134,12 +140,13 @@ async function buildVersion(
 }
 
 // the new version is built and current, whatever becomes of the old ones
-async function prune(host: Host, name: string, keep: number, report: Report): Promise<void> {
+async function prune(host: Host, name: string, keep: number, report: Report): Promise<readonly string[]> {
   try {
-    await pruneVersions(host, name, keep);
+    return await pruneVersions(host, name, keep);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     report({ kind: "warn", text: `an old version of ${name} could not be removed: ${error.message}` });
+    return [];
   }
 }
 

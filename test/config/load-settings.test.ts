@@ -48,8 +48,8 @@ test("reads another file when it is named, and wants it to be there", async () =
 });
 
 test.each([
-  ["an unknown key", "[pool]\nsice = 1\n", "line 2: pool.sice: unknown key"],
-  ["an unknown key of the top", "colour = 1\n", "line 1: colour: unknown key"],
+  ["an unknown key", "[pool]\nsice = 1\n", "line 2: pool.sice: unknown key; known here: size, device"],
+  ["an unknown key of the top", "colour = 1\n", "line 1: colour: unknown key; known here: pool, templates, container"],
   ["an unknown table", "\n[pools]\nsize = 1\n", "line 2: pools: unknown key"],
   ["a deep unknown table", "[contaner.defaults]\ncores = 1\n", "line 1: contaner: unknown key"],
   ["a wrong type", '[container.defaults]\ncores = "two"\n', "line 2: container.defaults.cores: "],
@@ -77,7 +77,7 @@ test.each([
 
 test("tells all that is wrong in a file at once", async () => {
   await expect(load({ [MAIN]: "a = 1\nb = 2\n[templates]\nkeep = 0\n" })).rejects.toThrow(
-    /line 4: templates\.keep.*\n {2}line 1: a: unknown key\n {2}line 2: b: unknown key/s,
+    /line 4: templates\.keep.*\n {2}line 1: a: unknown key.*\n {2}line 2: b: unknown key/s,
   );
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
+import { Interrupted } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
 import type { MemoryHost } from "../../src/host/memory-host.ts";
 import { installSteps } from "../../src/install/install-steps.ts";
@@ -10,6 +11,7 @@ import { SUBVOLUMES } from "../../src/pool/layout.ts";
 import type { PoolRequest } from "../../src/pool/plan-pool.ts";
 import { debianHost } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";
+import { interruptedAt } from "../interrupted-at.ts";
 
 const unrecorded: Recorder = (_operation, _target, _details, change) => change();
 const say = () => {};
@@ -100,6 +102,29 @@ describe.each(KINDS)("on %s", (_, fresh, pool) => {
     }
   });
 });
+
+test(
+  "interrupted before any of its commands, it says so, and is finished by the next run",
+  { timeout: 60_000 },
+  async () => {
+    const pool = { sizeBytes: 2 ** 31 };
+    const whole = debianHost({ root: "ext4" });
+    await run(whole, pool);
+    for (let cut = 0, done = false; !done; cut++) {
+      const host = debianHost({ root: "ext4" });
+      done = await run(interruptedAt(host, cut), pool).then(
+        () => true,
+        (error: unknown) => {
+          expect(error, `cut at ${cut}`).toBeInstanceOf(Interrupted);
+          return false;
+        },
+      );
+      becomeAnotherProcess(host);
+      await run(host, pool);
+      expect(paths(host), `cut at ${cut}`).toEqual(paths(whole));
+    }
+  },
+);
 
 function becomeAnotherProcess(host: MemoryHost): void {
   const path = `/proc/${process.pid}/stat`;

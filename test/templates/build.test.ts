@@ -29,12 +29,9 @@ function emptyHost(options: Parameters<typeof installedHost>[0] = {}): MemoryHos
 
 async function build(host: MemoryHost, options: Partial<BuildOptions> = {}, events: ReportEvent[] = []) {
   const definition = await readDefinition(host, "debian-base");
-  return buildTemplate(
-    host,
-    definition,
-    { mirror: "auto", securityMirror: "auto", sourceDateEpoch: EPOCH, ...options },
-    (event) => events.push(event),
-  );
+  const request = { mirror: "auto", securityMirror: "auto", sourceDateEpoch: EPOCH, ...options };
+  const { manifest } = await buildTemplate(host, definition, request, (event) => events.push(event));
+  return manifest;
 }
 
 /** The same definition on another day: the mirror has newer packages. */

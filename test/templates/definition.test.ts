@@ -70,6 +70,11 @@ const user = (rest: string) => `${LEAST}[[users]]\n${rest}\n`;
 test.each([
   ["an unknown key", `packges = []\n${LEAST}`, "line 1: packges: unknown key"],
   ["an unknown key of a table", `${LEAST}suits = []\n`, "line 5: source.suits: unknown key"],
+  [
+    "an unknown key of an entry",
+    file("/etc/x", "owner = 1\n"),
+    "line 8: files.0.owner: unknown key; known here: path, mode, content",
+  ],
   ["no suite", LEAST.replace('"trixie"', ""), "line 4: source.suites: "],
   ["no source", 'description = "x"\n', "source: "],
   ["another tool", LEAST.replace("mmdebstrap", "docker"), "line 3: source.type: "],

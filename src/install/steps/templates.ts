@@ -2,7 +2,7 @@ import { buildTemplate } from "../../templates/build.ts";
 import { type Definition, readDefinition } from "../../templates/definition.ts";
 import { currentVersion } from "../../templates/manifest.ts";
 import type { HostView } from "../../host/host.ts";
-import { UserError } from "../../host/errors.ts";
+import { Interrupted, UserError } from "../../host/errors.ts";
 import { aptSources, type Mirrors } from "../../templates/mirror.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
@@ -41,7 +41,7 @@ async function findBlock(host: HostView, { source }: Definition, mirrors: Mirror
     await aptSources(host, mirrors, source.suites[0] ?? "", source);
     return undefined;
   } catch (error) {
-    if (!(error instanceof UserError)) throw error;
+    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
     return { state: "blocked", reason: error.message, hint: error.hint ?? "apt-get update" };
   }
 }
