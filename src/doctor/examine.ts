@@ -3,7 +3,7 @@ import { Interrupted, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { planSteps } from "../install/run-steps.ts";
 import type { Finding, Step } from "../install/step.ts";
-import { HOST_STATE } from "../paths.ts";
+import { AUDIT_DATABASE, HOST_STATE, RUNTIME } from "../paths.ts";
 import { isOvercommitted, poolUsage } from "../pool/usage.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { describeTemplates } from "../templates/describe.ts";
@@ -23,6 +23,7 @@ export interface Diagnosis {
 /** What can be wrong on a node that no step of the installation would mend. */
 const EXAMINATIONS: Readonly<Record<string, Examination>> = {
   "pool-space": examinePoolSpace,
+  "audit-chain": examineAuditChain,
   template: examineTemplates,
   container: examineContainers,
   "drop-in": examineDropIns,
@@ -59,12 +60,45 @@ function bad(code: string, what: string, mend: string): Diagnosis {
   return { code, state: "blocked", what, mend, notYet: [] };
 }
 
+/** Below this share of free space BTRFS gets slow, and an unlucky build fills it. */
+const LITTLE = 0.1;
+
 async function examinePoolSpace(host: HostView): Promise<Diagnosis[]> {
   const pool = await poolUsage(host);
-  if (pool?.growth === undefined || !isOvercommitted(pool)) return [];
+  if (pool === undefined) return [];
+  if (pool.freeBytes < pool.totalBytes * LITTLE) {
+    const what = `the pool is nearly full: ${humanBytes(pool.freeBytes)} of ${humanBytes(pool.totalBytes)} are free`;
+    return [
+      bad(
+        "pool-space",
+        what,
+        "op-dbus status   # shows what fills it; container destroy and template remove make room",
+      ),
+    ];
+  }
+  if (pool.growth === undefined || !isOvercommitted(pool)) return [];
   const { mayGrowBytes, hostFreeBytes } = pool.growth;
   const what = `the pool's file may grow by ${humanBytes(mayGrowBytes)}, and its disk has ${humanBytes(hostFreeBytes)} left: when that is full, the pool fails`;
   return [bad("pool-space", what, `df -h ${HOST_STATE}   # make room there, or remove containers and templates`)];
+}
+
+async function examineAuditChain(host: HostView): Promise<Diagnosis[]> {
+  if ((await host.stat(AUDIT_DATABASE)) === undefined) return [];
+  const { readAuditLog } = await import("../audit/audit-log.ts");
+  const log = readAuditLog(AUDIT_DATABASE, RUNTIME);
+  try {
+    const verdict = log.verify();
+    if (verdict.ok) return [];
+    return [
+      bad(
+        "audit-chain",
+        `the audit log was tampered with or damaged: ${verdict.firstBad.what}`,
+        "op-dbus audit verify",
+      ),
+    ];
+  } finally {
+    log.close();
+  }
 }
 
 async function examineTemplates(host: HostView): Promise<Diagnosis[]> {

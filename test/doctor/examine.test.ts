@@ -69,6 +69,13 @@ test("names a template that cannot be used, and what mends it", async () => {
   ]);
 });
 
+test("names a pool that is nearly full", async () => {
+  const host = installedHost({ space: { total: 100 * 2 ** 30, free: 9 * 2 ** 30 } });
+  expect(await examine(host, [])).toMatchObject([
+    { code: "pool-space", what: "the pool is nearly full: 9.0 GiB of 100 GiB are free" },
+  ]);
+});
+
 test("a folder that cannot be read is told, and hides nothing else", async () => {
   const host = installedHost({ files: { [`${DROP_INS}/99-op-dbus.conf`]: "lxc.cap.drop =\n" } });
   const failing = new UserError(`Unable to read ${TEMPLATES}: the disk failed`, { hint: "dmesg" });
