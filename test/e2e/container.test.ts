@@ -261,6 +261,51 @@ describe("containers on an installed node", () => {
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
+  /** What a person sees who types a command at a terminal and answers its questions, each when it is asked. */
+  const atTerminal = (command: string, ...answers: string[]) => {
+    const typing = answers.map((answer) => `sleep 1; echo '${answer}'`).join("; ");
+    return node.run(["sh", "-c", `(${typing}; sleep 1) | script --quiet --return --command '${command}' /dev/null`]);
+  };
+
+  test("a person at a terminal is asked, and nothing is done without a yes", async () => {
+    const asked = await atTerminal("op-dbus container create tty", "");
+    expect(asked).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("not in this version") });
+    expect((await json("container", "show", "tty")).network).toBe("socket");
+    const kept = await atTerminal("op-dbus container destroy tty", "n");
+    expect(kept).toMatchObject({
+      exitCode: 1,
+      stdout: expect.stringMatching(
+        /Remove tty and all data for good\? \[y\/N\][\s\S]*Stopped before anything was changed/,
+      ),
+    });
+    expect((await op("container", "show", "tty")).exitCode).toBe(0);
+    expect(await atTerminal("op-dbus container destroy tty", "y")).toMatchObject({ exitCode: 0 });
+    expect((await op("container", "show", "tty")).exitCode).toBe(1);
+    const wrong = await atTerminal("op-dbus container create tty", "ethernet");
+    expect(wrong).toMatchObject({ exitCode: 2, stdout: expect.stringContaining("ethernet is no network") });
+  });
+
+  test("are stopped, killed, restarted, and looked at while they are down", async () => {
+    await op("container", "create", "life", "--network", "none", "--wait");
+    const boot = () => sh("lxc-attach -n life -- cat /proc/1/stat | cut -d' ' -f22");
+    const first = await boot();
+    expect(await op("container", "restart", "life", "--wait")).toMatchObject({
+      exitCode: 0,
+      stdout: "life: running\n",
+    });
+    expect(await boot()).not.toBe(first);
+    expect(await op("container", "stop", "life", "--force")).toMatchObject({ exitCode: 0, stdout: "life: stopped\n" });
+    expect(await op("container", "stop", "life")).toMatchObject({ exitCode: 0, stdout: "life: was stopped already\n" });
+    // of one that is down: what its unit said
+    expect((await op("container", "logs", "life")).stdout).toContain("lxc-stop: life");
+    const [line = "{}"] = (await op("container", "logs", "life", "-n", "1", "--json")).stdout.split("\n");
+    expect(JSON.parse(line)).toHaveProperty("MESSAGE");
+    const refused = await op("container", "exec", "life", "--", "true");
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("op-dbus container start life") });
+    expect(await sh("systemctl is-system-running")).toBe("running\n");
+    await op("container", "destroy", "life", "--yes");
+  });
+
   test("a guest that does not answer holds nobody up who wants to stop waiting", async () => {
     await op("container", "create", "mute", "--network", "none", "--wait");
     const mute = "mv /usr/bin/systemctl /usr/bin/was; printf '#!/bin/sh\\nsleep 1000\\n' >/usr/bin/systemctl";

@@ -99,6 +99,11 @@ describe("opdbus-pve install on a fresh host", () => {
 
     const before = await files();
     const count = await sh("op-dbus audit log -n 999 | wc -l");
+    const asData = JSON.parse((await install(...INSTALL, "--json")).stdout);
+    expect(asData).toMatchObject({ schema: 1, changed: false, lacking: [] });
+    expect(asData.steps).toContainEqual({ id: "openvswitch", outcome: "later", changes: [] });
+    const { plugins } = JSON.parse(await sh(`cat ${POOL}/@state/current-state.json`));
+    expect(plugins).toEqual(JSON.parse(await sh("op-dbus query")).plugins);
     const again = await install(...INSTALL);
     expect(again).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("Nothing to do") });
     expect(await files()).toBe(before);
@@ -336,6 +341,23 @@ describe("opdbus-pve install on a fresh host", () => {
       expect(await install("--yes")).toMatchObject({
         stdout: expect.stringContaining("Nothing to do"),
       });
+    });
+
+    test("a person at a terminal types its name, and is asked once more", async () => {
+      const device = await disk("true");
+      const typed = (name: string) =>
+        node.run([
+          "sh",
+          "-c",
+          `(sleep 1; echo ${name}; sleep 2; echo y; sleep 1) | script --quiet --return --command '${TREE_IN_NODE}/opdbus-pve install --pool-device ${device}' /dev/null`,
+        ]);
+      expect(await typed("/dev/other")).toMatchObject({
+        exitCode: 3,
+        stdout: expect.stringContaining("Type its name"),
+      });
+      expect(await sh("blkid -p /root/disk")).toBe("");
+      expect(await typed(device)).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("node now") });
+      expect(await sh(`findmnt -no FSTYPE ${POOL}`)).toBe("btrfs\n");
     });
 
     test.each([
