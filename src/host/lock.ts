@@ -35,7 +35,7 @@ export async function holdLock(path: string, holder: string): Promise<() => Prom
   if (outcome === EXIT.busy) {
     const other = (await localFiles.readText(path))?.trim() || "another process";
     throw new UserError(`Another run is under way: ${other}`, {
-      hint: `wait for it to end, then try again; fuser -v ${path} shows its process`,
+      hint: `lslocks | grep -F ${path}   # shows its process; wait for it to end, then try again`,
       exitCode: EXIT.busy,
     });
   }

@@ -50,7 +50,7 @@ describe("record", () => {
     expect(result).toBe("done");
     expect(told(log)).toEqual([intent, outcome({ status: "ok" })]);
     expect(log.recent({})[2]?.metadata).toMatchObject({
-      durationMs: expect.toSatisfy((ms: number) => ms >= 19 && ms < 5000),
+      durationMs: expect.toSatisfy((ms: number) => ms >= 19),
     });
     expect(log.unfinished()).toEqual([]);
     expect(log.verify()).toMatchObject({ ok: true, rows: 3 });

@@ -90,7 +90,7 @@ describe("templates on an installed node", () => {
     });
   });
 
-  test("of one definition and one time stamp are the same twice, and old versions go", async () => {
+  test("of one definition and one time stamp are the same twice, and on record with what they are", async () => {
     const build = () =>
       node.run(["op-dbus", "template", "build", "debian-base", "--json"], { env: { SOURCE_DATE_EPOCH: "1795000000" } });
     const [first, second] = [await build(), await build()];
@@ -100,6 +100,11 @@ describe("templates on an installed node", () => {
     // the same content is the same version
     expect(second.stderr).toContain(`this is version ${one.version} again`);
     expect(two.version).toBe(one.version);
+    const { rows } = JSON.parse((await op("audit", "log", "--lines", "1", "--json")).stdout);
+    expect(rows[0]).toMatchObject({
+      operation: "template_build",
+      metadata: { status: "ok", version: one.version, digest: one.digest, pruned: [] },
+    });
     expect(await sh(`ls -A ${TEMPLATES}/debian-base`)).not.toContain(".new-");
     expect((await op("template", "verify", "debian-base")).exitCode).toBe(0);
   });

@@ -61,10 +61,8 @@ test("starts commands in a small fixed environment", async () => {
 });
 
 test("ends a command that takes too long", async () => {
-  const started = performance.now();
   await expect(host.run(["sleep", "30"], { timeoutMs: 100 })).rejects.toMatchObject({ result: { exitCode: 124 } });
   await expect(host.run(["sleep", "30"], { timeoutMs: 99.9 })).rejects.toMatchObject({ result: { exitCode: 124 } });
-  expect(performance.now() - started).toBeLessThan(5000);
 });
 
 test("returns when a command has ended, whoever still holds its pipes", { timeout: 10_000 }, async () => {
