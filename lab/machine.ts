@@ -58,8 +58,19 @@ export async function missingForLab(): Promise<string[]> {
   } else if (!isWritable(cgroups.cgroup2)) {
     missing.push(`${cgroups.cgroup2} is read-only, so a node can get no cgroup of its own.`);
   }
+  if (confinesLxc()) {
+    missing.push(
+      "AppArmor confines /usr/bin/lxc-start on this machine, and so in a node: apparmor_parser -R /etc/apparmor.d/usr.bin.lxc-start (it is back after the next boot).",
+    );
+  }
   // The trial would fail for these very reasons, so it is made only when all is there.
   return missing.length > 0 ? missing : tryNamespaces();
+}
+
+// Profiles are the kernel's, for all its mount namespaces; Debian's package lxc brings this one.
+function confinesLxc(): boolean {
+  const profiles = "/sys/kernel/security/apparmor/profiles";
+  return existsSync(profiles) && /^\/usr\/bin\/lxc-start /m.test(readFileSync(profiles, "utf8"));
 }
 
 const VM_MEMORY = 3 * 2 ** 30;

@@ -61,7 +61,8 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
     };
     if (json) return out.json(facts);
     for (const [key, value] of Object.entries(facts)) {
-      const text = Array.isArray(value) ? value.join(", ") || "none" : String(value);
+      const later = key === "network" && value === "socket" ? " (recorded; for now it has loopback only)" : "";
+      const text = Array.isArray(value) ? value.join(", ") || "none" : `${String(value)}${later}`;
       if (key !== "schema") out.print(`${key.padEnd(16)}  ${text}`);
     }
   });
