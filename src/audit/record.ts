@@ -40,9 +40,8 @@ export interface Recorded {
  * Takes how to open the log, which is not kept open over the change (a disk
  * that fills up meanwhile would end the process, see `openAuditLog`), the entry
  * (no secrets in it), who acts, the change, and what to write of its result.
- * Returns what the action
- * returns. Throws `UserError` when the intent cannot be written, and then the
- * action is not run; else see `Recorded.run`.
+ * Returns what the action returns. Throws `UserError` when the intent cannot be
+ * written, and then the action is not run; else see `Recorded.run`.
  */
 export async function record<T>(
   open: () => AuditLog,

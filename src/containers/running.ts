@@ -54,7 +54,7 @@ function monitored([command = "", ...words]: readonly string[], names: ReadonlyS
   if (title !== undefined) return names.has(title) ? title : undefined;
   if (!IN_FOREGROUND.has(basename(command))) return undefined;
   // -n NAME, -nNAME, -Fn NAME, --name NAME, --name=NAME, or NAME alone
-  return words.map((word) => word.replace(/^(-\w*n|--name=)(?=.)/, "")).find((word) => names.has(word));
+  return words.map((word) => word.replace(/^(-\w*?n|--name=)(?=.)/, "")).find((word) => names.has(word));
 }
 
 /** Whether a process is root's in every respect, and of a program that is not set-uid: those, anybody can start. */

@@ -9,6 +9,7 @@ import { isSocketTaken, runningContainers } from "./running.ts";
 import { unitLog, unitOf } from "./unit.ts";
 import { until } from "./until.ts";
 
+const LEAVING_MS = 1000;
 const START_DEADLINE_MS = 20_000;
 const BOOT_DEADLINE_MS = 120_000;
 /** A guest answers at once or not at all. */
@@ -22,8 +23,13 @@ const ANSWER_MS = 10_000;
 export async function startContainer(host: Host, name: string): Promise<boolean> {
   await requirePool(host);
   await readRecord(host, name);
-  if ((await runningContainers(host)).has(name)) return false;
-  if (await isSocketTaken(host, name)) {
+  // a monitor that ends leaves its socket a moment later
+  const found = await until(LEAVING_MS, async () => {
+    if ((await runningContainers(host)).has(name)) return "running";
+    return (await isSocketTaken(host, name)) ? undefined : "stopped";
+  });
+  if (found === "running") return false;
+  if (found === undefined) {
     throw new UserError(`Unable to start ${name}: a process that is not LXC's has the name of its monitor's socket`, {
       hint: `ss -xlp | grep -F ${lxcLink(name)}/command   # who is that?`,
     });

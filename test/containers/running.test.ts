@@ -33,6 +33,7 @@ test.each([
   "/usr/bin/lxc-start\0-F\0-n\0web-01\0",
   "/usr/bin/lxc-start\0-Fn\0web-01\0",
   "lxc-start\0-nweb-01\0-F\0",
+  "lxc-start\0-Fnweb-01\0",
   "lxc-start\0--name=web-01\0-F\0",
   "lxc-start\0-F\0web-01\0",
   "lxc-execute\0--name\0web-01\0--\0sleep\0",
