@@ -140,8 +140,8 @@ describe("templates on an installed node", () => {
           .replace('timezone = "Etc/UTC"', 'timezone = "Europe/Vienna"')
           .replace('locale = "C.UTF-8"', 'locale = "de_AT.UTF-8"')
           .replace(
-            "[units]",
-            '[[users]]\nname = "ops"\nssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake ops@example"]\n\n[units]',
+            "\n[units]",
+            '\n[[users]]\nname = "ops"\nssh_keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFakeFakeFakeFakeFakeFakeFakeFakeFakeFakeFake ops@example"]\n\n[units]',
           )}`,
     );
     expect(await op("template", "build", "own")).toMatchObject({ exitCode: 0 });

@@ -26,6 +26,21 @@ test("the shipped definition can be used as it is", async () => {
   );
 });
 
+test("what the shipped definition shows in its comments is a definition, and names every key", async () => {
+  const shipped = readFileSync(join(import.meta.dirname, "../../templates/debian-base.toml"), "utf8");
+  const shown = [...shipped.matchAll(/^# {3}(.*)$/gm)].map(([, line]) => line).join("\n");
+  const text = shown.replaceAll("…", "").replace("[source]", '[source]\ntype = "mmdebstrap"\nsuites = ["trixie"]');
+  const { root_ssh_keys, commands, users, files, source, units } = await read(`description = "x"\n${text}`);
+  expect([root_ssh_keys, commands, users, files, units.disable]).toEqual([
+    [expect.any(String)],
+    [expect.any(String)],
+    [{ name: "deploy", shell: "/bin/bash", groups: ["sudo"], ssh_keys: [expect.any(String)] }],
+    [{ path: "/etc/example.conf", mode: "644", content: "text" }],
+    ["ssh.service"],
+  ]);
+  expect(source).toMatchObject({ variant: "minbase", pockets: ["updates", "security"] });
+});
+
 test("what is not said has a default", async () => {
   expect(await read(LEAST)).toMatchObject({
     source: { variant: "minbase", components: ["main"] },
