@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type LabNode, stopNode } from "../../lab/node.ts";
 import { startInstalledNode } from "../../lab/program.ts";
+import { atTerminal } from "./at-terminal.ts";
 
 const POOL = "/var/lib/op-dbus";
 
@@ -261,17 +262,11 @@ describe("containers on an installed node", () => {
     expect(await sh(`btrfs subvolume list -o ${POOL}/@containers; ls -A ${POOL}/@containers`)).toBe("");
   });
 
-  /** What a person sees who types a command at a terminal and answers its questions, each when it is asked. */
-  const atTerminal = (command: string, ...answers: string[]) => {
-    const typing = answers.map((answer) => `sleep 1; echo '${answer}'`).join("; ");
-    return node.run(["sh", "-c", `(${typing}; sleep 1) | script --quiet --return --command '${command}' /dev/null`]);
-  };
-
   test("a person at a terminal is asked, and nothing is done without a yes", async () => {
-    const asked = await atTerminal("op-dbus container create tty", "");
+    const asked = await atTerminal(node, "op-dbus container create tty", ["[socket]", ""]);
     expect(asked).toMatchObject({ exitCode: 0, stdout: expect.stringContaining("not in this version") });
     expect((await json("container", "show", "tty")).network).toBe("socket");
-    const kept = await atTerminal("op-dbus container destroy tty", "n");
+    const kept = await atTerminal(node, "op-dbus container destroy tty", ["[y/N]", "n"]);
     expect(kept).toMatchObject({
       exitCode: 1,
       stdout: expect.stringMatching(
@@ -279,9 +274,9 @@ describe("containers on an installed node", () => {
       ),
     });
     expect((await op("container", "show", "tty")).exitCode).toBe(0);
-    expect(await atTerminal("op-dbus container destroy tty", "y")).toMatchObject({ exitCode: 0 });
+    expect(await atTerminal(node, "op-dbus container destroy tty", ["[y/N]", "y"])).toMatchObject({ exitCode: 0 });
     expect((await op("container", "show", "tty")).exitCode).toBe(1);
-    const wrong = await atTerminal("op-dbus container create tty", "ethernet");
+    const wrong = await atTerminal(node, "op-dbus container create tty", ["[socket]", "ethernet"]);
     expect(wrong).toMatchObject({ exitCode: 2, stdout: expect.stringContaining("ethernet is no network") });
   });
 

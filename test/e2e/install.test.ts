@@ -5,6 +5,7 @@ import { buildTree } from "../../lab/build.ts";
 import { listLoopDevices } from "../../lab/disk.ts";
 import { type LabNode, startNode, stopNode } from "../../lab/node.ts";
 import { bringProgram, LAB_SETTINGS, TREE_IN_NODE } from "../../lab/program.ts";
+import { atTerminal } from "./at-terminal.ts";
 
 const POOL = "/var/lib/op-dbus";
 const IMAGE = "/var/lib/opdbus-pve/pool.img";
@@ -345,12 +346,9 @@ describe("opdbus-pve install on a fresh host", () => {
 
     test("a person at a terminal types its name, and is asked once more", async () => {
       const device = await disk("true");
+      const command = `${TREE_IN_NODE}/opdbus-pve install --pool-device ${device}`;
       const typed = (name: string) =>
-        node.run([
-          "sh",
-          "-c",
-          `(sleep 1; echo ${name}; sleep 2; echo y; sleep 1) | script --quiet --return --command '${TREE_IN_NODE}/opdbus-pve install --pool-device ${device}' /dev/null`,
-        ]);
+        atTerminal(node, command, ["Type its name", name], ...(name === device ? [["Go on?", "y"] as const] : []));
       expect(await typed("/dev/other")).toMatchObject({
         exitCode: 3,
         stdout: expect.stringContaining("Type its name"),
