@@ -7,6 +7,7 @@ import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
 import { AUDIT_DATABASE, RUNTIME } from "../paths.ts";
+import { sayWhileWaiting } from "../report/patience.ts";
 import { TYPED } from "./typed.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
 
@@ -58,24 +59,14 @@ export function requireRoot(): void {
   });
 }
 
-const PATIENCE_MS = 2000;
-
-/** Says after two seconds that the work goes on, and again at ever longer intervals (on a terminal each second). */
+/** Says after two seconds that the work goes on, and again at ever longer intervals (on a terminal at the same). */
 export async function withPatience<T>({ out }: Session, task: string, work: () => Promise<T>): Promise<T> {
-  const started = performance.now();
-  let timer: NodeJS.Timeout | undefined;
-  const sayLater = (delayMs: number) => {
-    timer = setTimeout(() => {
-      const seconds = Math.round((performance.now() - started) / 1000);
-      out.report({ kind: "progress", task, detail: `${seconds} s` });
-      sayLater(out.interactive ? PATIENCE_MS / 2 : delayMs * 2);
-    }, delayMs);
-  };
-  sayLater(PATIENCE_MS);
+  const say = (seconds: number) => out.report({ kind: "progress", task, detail: `${seconds} s` });
+  const stop = sayWhileWaiting(say, out.interactive ? 1 : 2);
   try {
     return await work();
   } finally {
-    clearTimeout(timer);
+    stop();
   }
 }
 

@@ -3,6 +3,7 @@ import { CommandFailed } from "../host/command-failed.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
 import { HOST_STATE } from "../paths.ts";
+import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
 import { BUILT_FILES, type Definition } from "./definition.ts";
@@ -96,10 +97,15 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
     "--xattrs-include=security.capability",
     "--exclude=./dev/*",
   ];
-  await host.pipe(build, unpack, {
-    env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
-    onLine: (line) => reportPhase(line, definition.name, report),
-  });
+  const phases = followPhases(`building ${definition.name}`, report);
+  try {
+    await host.pipe(build, unpack, {
+      env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
+      onLine: phases.hear,
+    });
+  } finally {
+    phases.end();
+  }
 }
 
 /** What mmdebstrap says as it goes, and how far along that is (shares of a build that was timed). */
@@ -114,16 +120,25 @@ const PHASES: readonly (readonly [start: string, fraction: number])[] = [
   ["I: creating tarball", 0.87],
 ];
 
-function reportPhase(line: string, name: string, report: Report): void {
-  const phase = PHASES.find(([start]) => line.startsWith(start));
-  if (phase) {
-    const detail =
-      line
-        .slice(3)
-        .replace(/\.\.\.$/, "")
-        .split(":")[0] ?? "";
-    report({ kind: "progress", task: `building ${name}`, fraction: phase[1], detail });
-  }
+interface Phases {
+  readonly hear: (line: string) => void;
+  readonly end: () => void;
+}
+
+/** Reports each phase that mmdebstrap says it begins, and that it goes on when it takes long. */
+function followPhases(task: string, report: Report): Phases {
+  let stopWaiting: (() => void) | undefined;
+  const hear = (line: string) => {
+    const phase = PHASES.find(([start]) => line.startsWith(start));
+    if (phase === undefined) return;
+    const said = line.slice("I: ".length).split(":")[0] ?? "";
+    const detail = said.replace(/\.\.\.$/, "");
+    const progress = { kind: "progress", task, fraction: phase[1] } as const;
+    stopWaiting?.();
+    stopWaiting = sayWhileWaiting((seconds) => report({ ...progress, detail: `${detail}, ${seconds} s` }));
+    report({ ...progress, detail });
+  };
+  return { hear, end: () => stopWaiting?.() };
 }
 
 /** What made a build fail, for people; an error that is not that of a command comes back as it is. */

@@ -23,7 +23,7 @@ function work(ms: number): Promise<string> {
 }
 
 test.each([
-  ["a terminal", true, ["2 s", "3 s", "4 s", "5 s", "6 s"]],
+  ["a terminal", true, ["2 s", "4 s", "6 s"]],
   ["no terminal", false, ["2 s", "6 s"]],
 ])(
   "work of more than two seconds says on %s that it goes on, and is silent when it is done",

@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { memoryHost, type MemoryHost } from "../../src/host/memory-host.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";
@@ -88,6 +88,33 @@ test("says how far it is, forward only", async () => {
     "0.87 creating tarball",
     "0.93 sealing",
   ]);
+});
+
+test("says that a phase goes on when it takes long", async () => {
+  vi.useFakeTimers();
+  try {
+    const host = emptyHost();
+    host.script("setpriv", async ({ options }) => {
+      options.onLine?.("I: installing remaining packages inside the chroot...");
+      await vi.advanceTimersByTimeAsync(7000);
+      options.onLine?.("I: cleaning package lists and apt cache...");
+      return "a tar stream";
+    });
+    const events: ReportEvent[] = [];
+    await build(host, {}, events);
+    await vi.advanceTimersByTimeAsync(60_000);
+    const details = events.flatMap((event) => (event.kind === "progress" ? [`${event.fraction} ${event.detail}`] : []));
+    const installing = "0.5 installing remaining packages inside the chroot";
+    expect(details.slice(0, 4)).toEqual([
+      installing,
+      `${installing}, 2 s`,
+      `${installing}, 6 s`,
+      "0.85 cleaning package lists and apt cache",
+    ]);
+    expect(details.at(-1)).toMatch(/ sealing$/);
+  } finally {
+    vi.useRealTimers();
+  }
 });
 
 test("versions of one moment are numbered, and a number is not given twice", async () => {
