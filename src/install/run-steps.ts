@@ -70,7 +70,7 @@ export async function applySteps(
 ): Promise<StepOutcome[]> {
   const outcomes: StepOutcome[] = [];
   for (const [index, step] of steps.entries()) {
-    const finding = await step.check(host);
+    const finding = await checkStep(step, host);
     if (finding.state === "blocked" || finding.state === "waits") throw stuck(step, finding);
     if (finding.state !== "change") {
       outcomes.push({ id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] });
@@ -79,7 +79,7 @@ export async function applySteps(
     report({ kind: "say", text: `[${index + 1}/${steps.length}] ${step.title}` });
     await record("install_step", step.id, { changes: finding.changes }, async () => {
       await step.apply(host, report);
-      const after = await step.check(host);
+      const after = await checkStep(step, host);
       if (after.state === "blocked" || after.state === "waits") throw stuck(step, after);
       if (after.state === "change") {
         throw new UserError(`Step ${step.id} ran, but this is still to be done: ${after.changes.join("; ")}`, {

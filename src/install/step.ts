@@ -39,6 +39,7 @@ export interface Step {
   readonly title: string;
   /** What the specification wants of this step and this version cannot do. */
   readonly notYet: readonly string[];
+  /** Looks. A `UserError` that it throws counts as `blocked`. */
   check(host: HostView): Promise<Finding>;
   /** Does what the last check asked for; safe to run again after being cut off anywhere. */
   apply(host: Host, report: Report): Promise<void>;

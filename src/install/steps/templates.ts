@@ -1,10 +1,8 @@
 import { buildTemplate } from "../../templates/build.ts";
-import { type Definition, readDefinition } from "../../templates/definition.ts";
+import { readDefinition } from "../../templates/definition.ts";
 import { currentVersion } from "../../templates/manifest.ts";
-import type { HostView } from "../../host/host.ts";
-import { Interrupted, UserError } from "../../host/errors.ts";
 import { aptSources, type Mirrors } from "../../templates/mirror.ts";
-import { changesNeeded, type Finding, type Step } from "../step.ts";
+import { changesNeeded, type Step } from "../step.ts";
 
 /**
  * Step 5: every template that the settings name has a current version.
@@ -21,8 +19,7 @@ export function templatesStep(names: readonly string[], mirrors: Mirrors): Step 
         // what is wrong with a definition or the mirror must be told before anything is changed
         const definition = await readDefinition(host, name);
         if ((await currentVersion(host, name)) !== undefined) continue;
-        const blocked = await findBlock(host, definition, mirrors);
-        if (blocked) return blocked;
+        await aptSources(host, mirrors, definition.source.suites[0] ?? "", definition.source);
         changes.push(`Build the template ${name}`);
       }
       return changesNeeded(changes);
@@ -34,14 +31,4 @@ export function templatesStep(names: readonly string[], mirrors: Mirrors): Step 
       }
     },
   };
-}
-
-async function findBlock(host: HostView, { source }: Definition, mirrors: Mirrors): Promise<Finding | undefined> {
-  try {
-    await aptSources(host, mirrors, source.suites[0] ?? "", source);
-    return undefined;
-  } catch (error) {
-    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
-    return { state: "blocked", reason: error.message, hint: error.hint ?? "apt-get update" };
-  }
 }
