@@ -6,7 +6,7 @@ import { type Choice, chooseSteps, findLacking } from "../install/choose-steps.t
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
 import { applySteps, type Planned, planSteps, refuseBlocked, type StepOutcome } from "../install/run-steps.ts";
-import { type Finding, isSettled, type Step } from "../install/step.ts";
+import { isSettled, sayFinding, type Step } from "../install/step.ts";
 import { readMarker } from "../install/steps/marker.ts";
 import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
@@ -138,12 +138,11 @@ async function dryRun(session: Session, { steps, leftOut }: Choice, exitCode: bo
   if (exitCode && !plan.every(({ finding }) => isSettled(finding))) process.exitCode = EXIT.pending;
 }
 
-const UNSEEN = "to be seen when the pool is mounted";
-
 function showPlan({ out }: Session, plan: readonly Planned[], where: "print" | "report"): void {
   const write = (text: string) => (where === "print" ? out.print(text) : out.report({ kind: "say", text }));
   for (const { step, finding } of plan) {
-    const state = { ok: "already so", change: "", blocked: "blocked", waits: UNSEEN, later: "not yet" }[finding.state];
+    const words = { ok: "already so", change: "", blocked: "blocked", waits: sayFinding(finding), later: "not yet" };
+    const state = words[finding.state];
     write(`${step.title} (${step.id})${state === "" ? "" : `: ${state}`}`);
     if (finding.state === "change") for (const change of finding.changes) write(`  + ${change}`);
     if (finding.state === "blocked") write(`  ! ${finding.reason}`);
@@ -174,14 +173,8 @@ function showOutcomes(
 }
 
 function sayLacking(lacking: readonly Planned[]): string {
-  const parts = lacking.map(({ step, finding }) => `  ${step.id}: ${whyUnsettled(finding)}`);
+  const parts = lacking.map(({ step, finding }) => `  ${step.id}: ${sayFinding(finding)}`);
   return ["Left out, and still to be done before this host is a whole node:", ...parts].join("\n");
-}
-
-function whyUnsettled(finding: Finding): string {
-  if (finding.state === "change") return finding.changes.join("; ");
-  if (finding.state === "blocked") return finding.reason;
-  return finding.state === "waits" ? UNSEEN : "";
 }
 
 /** The specification's way on NixOS: mark it, show the declarative way, touch nothing else. */

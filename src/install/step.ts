@@ -24,6 +24,13 @@ export function changesNeeded(changes: readonly string[]): Finding {
   return first === undefined ? OK : { state: "change", changes: [first, ...rest] };
 }
 
+/** What an unsettled finding says, on one line; nothing of one that is settled. */
+export function sayFinding(finding: Finding): string {
+  if (finding.state === "change") return finding.changes.join("; ");
+  if (finding.state === "blocked") return finding.reason;
+  return finding.state === "waits" ? "to be seen when the pool is mounted" : "";
+}
+
 /** Whether nothing is to be done, as far as this version can. */
 export function isSettled({ state }: Finding): boolean {
   return state === "ok" || state === "later";
