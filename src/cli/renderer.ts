@@ -52,9 +52,10 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
     if (pending !== "") stderr.write("\r\u001B[K");
     pending = "";
   };
-  const say = (text: string) => {
+  const say = (text: string, code?: string) => {
     clear();
-    stderr.write(`${text}\n`);
+    const safe = harmless(text);
+    stderr.write(`${code === undefined ? safe : paint(style, code, safe)}\n`);
   };
   const progress = (event: Extract<ReportEvent, { kind: "progress" }>) => {
     const text = harmless(progressText(event));
@@ -65,10 +66,10 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
   return {
     interactive: stdin.isTTY && stderr.isTTY,
     report(event) {
-      if (event.kind === "warn") return say(paint(style, "33", harmless(`warning: ${event.text}`)));
+      if (event.kind === "warn") return say(`warning: ${event.text}`, "33");
       if (style.quiet) return;
       if (event.kind === "progress") return progress(event);
-      say(harmless(event.text));
+      say(event.text);
     },
     print(text) {
       clear();
@@ -86,10 +87,10 @@ export function createRenderer(options: { quiet: boolean; color: boolean }): Ren
       // a result that was given already says more: there is one document on standard output
       if (asJson && !gaveJson) this.json({ schema: 1, error: describeError(error) });
       if (known === undefined)
-        return say(harmless(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`));
-      say(paint(style, "31", harmless(`error: ${known.message}`)));
+        return say(`This is a bug in opdbus-pve:\n${error instanceof Error ? error.stack : String(error)}`);
+      say(`error: ${known.message}`, "31");
       const hint = asTyped(known.hint ?? "").split("\n");
-      for (const line of hint.filter(Boolean)) say(`  ${paint(style, "1", harmless(line))}`);
+      for (const line of hint.filter(Boolean)) say(`  ${line}`, "1");
     },
     async ask(question) {
       const { createInterface } = await import("node:readline/promises");
