@@ -39,15 +39,18 @@ export async function findTree(host: HostView): Promise<TreeFinding> {
   if (inForce !== undefined && inForce.type !== "link") {
     return { state: "blocked", reason: `${CURRENT} is no link`, hint: `mv ${CURRENT} ${CURRENT}.before` };
   }
-  const altered = manifest === undefined ? MANIFEST : await firstAltered(host, TREE, manifest);
-  if (manifest === undefined || altered !== undefined) {
-    return {
-      state: "blocked",
-      reason: `${join(TREE, altered ?? MANIFEST)} is not what was built`,
-      hint: "run the installation from a fresh copy of the built tree: opdbus-pve/opdbus-pve install",
-    };
-  }
+  if (manifest === undefined) return notWhatWasBuilt(MANIFEST);
+  const altered = await firstAltered(host, TREE, manifest);
+  if (altered !== undefined) return notWhatWasBuilt(altered);
   return (await isInForce(host, manifest)) ? { state: "ok" } : { state: "change", version: manifest.version };
+}
+
+function notWhatWasBuilt(path: string): TreeFinding {
+  return {
+    state: "blocked",
+    reason: `${join(TREE, path)} is not what was built`,
+    hint: "run the installation from a fresh copy of the built tree: opdbus-pve/opdbus-pve install",
+  };
 }
 
 /**
