@@ -64,10 +64,12 @@ export async function removeTemplate(host: Host, name: string, version?: string)
         hint: `op-dbus template build ${name}   # makes a newer one current; or remove the whole template`,
       });
     }
+    const all = chosen.length === versions.length;
+    if (all) await refuseMountsIn(host, templateFolder(name));
     // without the link nothing can be cloned from it any more; then what it pointed to
-    if (chosen.length === versions.length) await host.remove(join(templateFolder(name), "rootfs"));
+    if (all) await host.remove(join(templateFolder(name), "rootfs"));
     for (const each of chosen) await removeVersion(host, name, each.version);
-    if (chosen.length === versions.length) await removeFolder(host, name);
+    if (all) await removeFolder(host, name);
     return chosen.map((each) => each.version);
   } finally {
     await release();

@@ -270,6 +270,8 @@ test("what is mounted in a template's folder is never removed with it", async ()
   host.tree.put("/proc/self/mountinfo", { text: `${mounts}99 27 0:60 / ${left} rw shared:99 - ext4 /dev/sdc rw\n` });
   await expect(removeTemplate(host, "debian-base")).rejects.toThrow(`something is mounted in it, at ${left}`);
   expect(await host.readText(`${left}/precious`)).toBe("x");
+  // it is refused before anything is done: the template is whole
+  expect(await currentVersion(host, "debian-base")).toBe(STAMP);
 });
 
 test("a prune that fails does not make the build a failure", async () => {
