@@ -50,7 +50,9 @@ export const localFiles: FileOperations = {
     const { createHash } = await import("node:crypto");
     return unlessMissing(() => digestFile(path, createHash("sha256")));
   }),
-  writeText: changing(writeWhole),
+  writeText: changing((path, text: string, attributes?: FileAttributes) =>
+    putInPlace(path, (temporary) => createFile(temporary, text, attributes)),
+  ),
   createText: changing(createFile),
   appendText: changing((path, text: string) => {
     const file = fs.openSync(path, "a", 0o600);
@@ -66,7 +68,8 @@ export const localFiles: FileOperations = {
     applyAttributes(path, attributes);
   }),
   makeLink: (target, path) => changing(() => fs.symlinkSync(target, path))(path),
-  replaceLink: (target, path) => changing(() => replaceLink(target, path))(path),
+  replaceLink: (target, path) =>
+    changing(() => putInPlace(path, (temporary) => fs.symlinkSync(target, temporary)))(path),
   setAttributes: changing(applyAttributes),
   rename: (from, to) =>
     changing(() => {
@@ -143,10 +146,11 @@ function digestFile(path: string, hash: Hash): string {
   return hash.digest("hex");
 }
 
-function writeWhole(path: string, text: string, attributes: FileAttributes = {}): void {
+/** Makes something beside its place, and puts it there in one step: whole or not at all, and durably. */
+function putInPlace(path: string, make: (temporary: string) => void): void {
   const temporary = temporaryBeside(path);
   try {
-    createFile(temporary, text, attributes);
+    make(temporary);
     fs.renameSync(temporary, path);
   } catch (error) {
     fs.rmSync(temporary, { force: true });
@@ -168,18 +172,6 @@ function createFile(path: string, text: string, attributes: FileAttributes = {})
   } finally {
     fs.closeSync(file);
   }
-}
-
-function replaceLink(target: string, path: string): void {
-  const temporary = temporaryBeside(path);
-  fs.symlinkSync(target, temporary);
-  try {
-    fs.renameSync(temporary, path);
-  } catch (error) {
-    fs.rmSync(temporary, { force: true });
-    throw error;
-  }
-  syncDirectory(dirname(path));
 }
 
 /** A name for the file while it is written; what killed processes left of earlier attempts goes first. */
