@@ -1,14 +1,13 @@
-import { buildTree } from "./build.ts";
 import { isKept, type LabNode, missingForLab, startNode, stopNode } from "./node.ts";
-import { bringProgram, TREE_IN_NODE } from "./program.ts";
+import { bringDeb, buildLabDeb } from "./program.ts";
 
 const NAME = "demo";
 
-/** What an admin types on a fresh host, and why. */
+/** What an admin types once the package is there, and why. */
 const STORY: readonly (readonly [why: string, ...argv: string[]])[] = [
   ["The host's apt knows its mirror; templates come from there.", "apt-get", "update", "-qq"],
-  ["What would be done on this host?", `${TREE_IN_NODE}/opdbus-pve`, "install", "--dry-run", "--pool-size", "8G"],
-  ["Do it.", `${TREE_IN_NODE}/opdbus-pve`, "install", "--yes", "--pool-size", "8G"],
+  ["What would be done on this host?", "opdbus-pve", "install", "--dry-run", "--pool-size", "8G"],
+  ["Do it.", "opdbus-pve", "install", "--yes", "--pool-size", "8G"],
   ["A second run finds nothing to do.", "opdbus-pve", "install", "--yes"],
   [
     "A container, cloned from the template, started.",
@@ -51,7 +50,8 @@ async function demo(keep: boolean): Promise<void> {
   say("(The first time, its image is built from Debian's packages; that takes half a minute.)");
   const node = await startNode({ name: NAME, keep });
   try {
-    await bringProgram(node, await buildTree());
+    const deb = await bringDeb(node, await buildLabDeb());
+    await tell(node, "The program comes as a package.", ["apt-get", "install", "--yes", "-qq", deb]);
     for (const [why, ...argv] of STORY) await tell(node, why, argv);
   } finally {
     if (keep && !interrupted) {
@@ -67,7 +67,7 @@ async function demo(keep: boolean): Promise<void> {
 async function tell(node: LabNode, why: string, argv: readonly string[]): Promise<void> {
   if (interrupted) throw new Error("interrupted");
   if (why !== "") say(`\n# ${why}`);
-  say(`$ ${argv.join(" ").replace(`${TREE_IN_NODE}/`, "./")}`);
+  say(`$ ${argv.join(" ").replace("/root/", "./")}`);
   const exitCode = await node.show(argv);
   if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited with ${exitCode}`);
 }

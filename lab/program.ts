@@ -1,26 +1,31 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { cp, mkdir, readdir, rm, writeFile } from "node:fs/promises";
-import { dirname, join } from "node:path";
-import { buildTree } from "./build.ts";
+import { basename, dirname, join } from "node:path";
+import { buildDeb } from "../packaging/build-deb.ts";
 import type { Suite } from "./image.ts";
 import { type LabNode, startNode } from "./node.ts";
 import { labCache } from "./paths.ts";
 
-/** Where the built program lies in a node before it is installed: where an admin would unpack it. */
-export const TREE_IN_NODE = "/root/opdbus-pve";
-
 /** The settings of a lab node. */
 export const LAB_SETTINGS = "/etc/opdbus/conf.d/lab.toml";
 
+/** Builds the package quickly, and the same again for the same source, whatever the commit. */
+export async function buildLabDeb(): Promise<string> {
+  return buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "none" });
+}
+
 /**
- * Puts the program on a node, and the one setting that this machine needs:
- * its kernel lends a node no cgroup controllers.
+ * Puts a package into a node's /root, and the one setting that this machine
+ * needs: its kernel lends a node no cgroup controllers.
+ * @returns where the node has it
  */
-export async function bringProgram(node: LabNode, tree: string): Promise<void> {
-  await cp(tree, join(node.root, TREE_IN_NODE), { recursive: true });
+export async function bringDeb(node: LabNode, deb: string): Promise<string> {
+  const path = join("/root", basename(deb));
+  await cp(deb, join(node.root, path));
   await mkdir(join(node.root, dirname(LAB_SETTINGS)), { recursive: true });
   await writeFile(join(node.root, LAB_SETTINGS), '[container]\nlimits = "best-effort"\n');
+  return path;
 }
 
 /**
@@ -31,38 +36,56 @@ export async function startInstalledNode(name: string, suite: Suite = "trixie"):
   return startNode({ name, layer: await installedLayer(suite) });
 }
 
-/** The name of the disk layer of such a node; made where missing. */
-export async function installedLayer(suite: Suite): Promise<string> {
-  const tree = await buildTree();
-  const digest = createHash("sha256")
-    .update(readFileSync(join(tree, "tree.json")))
-    .digest("hex")
-    .slice(0, 12);
-  const layer = `installed-${suite}-${digest}`;
-  if (!existsSync(join(labCache, "layers", layer, "layer.json"))) await installLayer(tree, suite, layer);
-  return layer;
+/** The name of the disk layer of a node that has this very package, and has not run it yet; made where missing. */
+export async function packagedLayer(suite: Suite): Promise<string> {
+  return (await makeLayers(suite)).packaged;
 }
 
-async function installLayer(tree: string, suite: Suite, layer: string): Promise<void> {
-  await removeOldLayers(suite);
-  const node = await startNode({ name: "installer", suite });
+/** The name of the disk layer of an installed node; made where missing. */
+export async function installedLayer(suite: Suite): Promise<string> {
+  const { packaged, digest } = await makeLayers(suite);
+  const layer = `installed-${suite}-${digest}`;
+  if (isThere(layer)) return layer;
+  const node = await startNode({ name: "installer", layer: packaged });
   try {
-    await bringProgram(node, tree);
     await must(node, ["apt-get", "update", "-qq"]);
-    await must(node, [`${TREE_IN_NODE}/opdbus-pve`, "install", "--yes", "--pool-size", "8G"]);
+    await must(node, ["opdbus-pve", "install", "--yes", "--pool-size", "8G"]);
     await node.saveLayer(layer);
   } finally {
     await node.stop();
   }
+  return layer;
 }
 
-// each holds a gigabyte, and the program that made it is no more
+async function makeLayers(suite: Suite): Promise<{ packaged: string; digest: string }> {
+  const deb = await buildLabDeb();
+  const digest = createHash("sha256").update(readFileSync(deb)).digest("hex").slice(0, 12);
+  const packaged = `packaged-${suite}-${digest}`;
+  if (isThere(packaged)) return { packaged, digest };
+  await removeOldLayers(suite);
+  const node = await startNode({ name: "installer", suite, network: false });
+  try {
+    const path = await bringDeb(node, deb);
+    await must(node, ["apt-get", "install", "--yes", path]);
+    await must(node, ["rm", path]);
+    await node.saveLayer(packaged);
+  } finally {
+    await node.stop();
+  }
+  return { packaged, digest };
+}
+
+function isThere(layer: string): boolean {
+  return existsSync(join(labCache, "layers", layer, "layer.json"));
+}
+
+// each holds up to a gigabyte, and the program that made it is no more
 async function removeOldLayers(suite: Suite): Promise<void> {
   const layers = join(labCache, "layers");
   const mounts = readFileSync("/proc/self/mountinfo", "utf8");
   for (const name of existsSync(layers) ? await readdir(layers) : []) {
-    const inUse = mounts.includes(`layers/${name}/`);
-    if (name.startsWith(`installed-${suite}-`) && !inUse) await rm(join(layers, name), { recursive: true });
+    const isOld = name.startsWith(`installed-${suite}-`) || name.startsWith(`packaged-${suite}-`);
+    if (isOld && !mounts.includes(`layers/${name}/`)) await rm(join(layers, name), { recursive: true });
   }
 }
 

@@ -21,6 +21,11 @@ export const CONTAINERS = `${POOL}/@containers`;
 /** Unix sockets (specification, section 9). */
 export const SOCKETS = `${POOL}/sockets`;
 
+/** The name of the Debian package, and of the commands that it brings. */
+export const PACKAGE = "opdbus-pve";
+/** The unit that records the node's state at each boot. */
+export const SERVICE = "opdbus.service";
+
 /** What belongs to this host and must be there without the pool. */
 export const HOST_STATE = "/var/lib/opdbus-pve";
 /** The sparse file of a pool that lies in one. */

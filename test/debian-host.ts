@@ -37,10 +37,7 @@ export function processStat(pid: number, start: number): string {
   return `${pid} (node (1) x) S 1 ${pid} ${pid} 0 -1 4194560 1 0 0 0 1 1 0 0 20 0 11 0 ${start} 1 1\n`;
 }
 
-const PROGRAM_FILES = { "op-dbus": "#!/bin/sh\n", "lib/main.mjs": "// the program\n" };
-
 function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
-  const digests = Object.entries(PROGRAM_FILES).map(([path, text]) => [path, sha256(text)]);
   const commands =
     "btrfs mkfs.btrfs lxc-start mmdebstrap newuidmap usermod chattr ip flock setpriv tar find perl".split(" ");
   return {
@@ -58,14 +55,12 @@ function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
     [`/proc/${process.pid}/stat`]: processStat(process.pid, 4242),
     "/run/systemd/system/": "",
     "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
-    "/usr/local/bin/": "",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "",
+    "/var/lib/dpkg/status": "install ok installed",
     "/var/lib/lxc/": "",
     "/var/tmp/": "",
-    ...Object.fromEntries(Object.entries(PROGRAM_FILES).map(([path, text]) => [`${TREE}/${path}`, text])),
-    [`${TREE}/opdbus.toml.sample`]: "# settings\n",
+    [`${TREE}/opdbus.toml`]: "# settings\n",
     [`${TREE}/templates/debian-base.toml`]: readFileSync(`${TREE}/templates/debian-base.toml`, "utf8"),
-    [`${TREE}/tree.json`]: JSON.stringify({ version: "dev", files: Object.fromEntries(digests) }),
   };
 }
 
@@ -119,7 +114,11 @@ const SYSTEMD: Record<string, Behaviour> = {
     tree.put(`${WANTS}/${last(argv)}`, { target: `/etc/systemd/system/${last(argv)}` });
     if (argv.includes("--now")) tree.put(`${ACTIVE}/${last(argv)}`, { text: "" });
   },
-  "systemctl disable": ({ argv, tree }) => tree.drop(`${WANTS}/${last(argv)}`),
+  "systemctl disable": ({ argv, tree }) => {
+    tree.drop(`${WANTS}/${last(argv)}`);
+    if (argv.includes("--now")) unmountUnit(tree, last(argv));
+  },
+  "systemctl restart": ({ argv, tree }) => tree.put(`${ACTIVE}/${last(argv)}`, { text: "" }),
   "systemctl is-enabled": ({ argv, tree }) =>
     tree.get(`${WANTS}/${last(argv)}`) ? "enabled\n" : { exitCode: 1, stdout: "disabled\n" },
   "systemctl is-active": ({ argv, tree }) =>
@@ -147,6 +146,18 @@ function mountUnit(tree: Tree, unit: string): void {
   tree.put("/proc/self/mountinfo", { text: mounts + line });
 }
 
+/** Unmounts what a unit mounted; what was in it stays in its file or on its device, out of sight. */
+function unmountUnit(tree: Tree, unit: string): void {
+  tree.drop(`${ACTIVE}/${unit}`);
+  const text = tree.get(`/etc/systemd/system/${unit}`)?.text ?? "";
+  const where = /^Where=(.+)$/m.exec(text)?.[1] ?? "";
+  const mounts = tree.get("/proc/self/mountinfo")?.text ?? "";
+  if (!mounts.includes(` ${where} `)) return;
+  tree.drop(where);
+  tree.put(where, {});
+  tree.put("/proc/self/mountinfo", { text: mounts.replace(new RegExp(`^.* ${where} .*\n`, "m"), "") });
+}
+
 const USERS: Record<string, Behaviour> = {
   getent: ({ argv, tree }) => {
     const line = new RegExp(`^${last(argv)}:.*$`, "m").exec(tree.get("/etc/group")?.text ?? "")?.[0];
@@ -154,12 +165,12 @@ const USERS: Record<string, Behaviour> = {
   },
   "groupadd --system": ({ argv, tree }) => append(tree, "/etc/group", `${last(argv)}:x:987:\n`),
   usermod: ({ argv, tree }) => {
-    for (const [option, file] of [
-      ["--add-subuids", "/etc/subuid"],
-      ["--add-subgids", "/etc/subgid"],
-    ] as const) {
-      const [first = 0, end = 0] = (argv[argv.indexOf(option) + 1] ?? "").split("-").map(Number);
-      append(tree, file, `${last(argv)}:${first}:${end - first + 1}\n`);
+    for (const [option = "", range = ""] of [argv.slice(1, 3), argv.slice(3, 5)]) {
+      const file = option.endsWith("uids") ? "/etc/subuid" : "/etc/subgid";
+      const [first = 0, end = 0] = range.split("-").map(Number);
+      const line = `${last(argv)}:${first}:${end - first + 1}\n`;
+      if (option.startsWith("--add")) append(tree, file, line);
+      else tree.put(file, { text: (tree.get(file)?.text ?? "").replace(line, "") });
     }
   },
 };
@@ -223,10 +234,19 @@ export function setRunning(tree: Tree, name: string, running: boolean): void {
   tree.put(`${monitor}/exe`, { target: "/usr/bin/lxc-start" });
 }
 
+const PACKAGE_STATUS = "/var/lib/dpkg/status";
+
 const OTHERS: Record<string, Behaviour> = {
-  "cp --archive": ({ argv, tree }) => copyTree(tree, ...(argv.slice(-2) as [string, string])),
+  "dpkg --verify": "",
+  "dpkg --remove": ({ tree }) => tree.put(PACKAGE_STATUS, { text: "deinstall ok config-files" }),
+  // as its script does
+  "dpkg --purge": ({ tree }) => {
+    tree.drop(PACKAGE_STATUS);
+    tree.drop(`${WANTS}/opdbus.service`);
+  },
+  "dpkg-query --listfiles": ({ tree }) => (tree.get(PACKAGE_STATUS) ? `/.\n${TREE}\n${TREE}/package.json\n` : 1),
+  "dpkg-query --show --showformat=${Status}": ({ tree }) => tree.get(PACKAGE_STATUS)?.text ?? 1,
   "ip -json": "[]",
-  "sync --file-system": "",
 };
 
 function copyTree(tree: Tree, from: string, to: string): void {

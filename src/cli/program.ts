@@ -9,6 +9,16 @@ import { TYPED } from "./typed.ts";
  * are loaded when it runs.
  */
 export async function runProgram(args: readonly string[]): Promise<void> {
+  try {
+    await makeProgram().parseAsync([...args], { from: "user" });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? 0 : EXIT.usage;
+  }
+}
+
+/** All commands and their options. */
+export function makeProgram(): Command {
   const program = new Command(TYPED);
   program
     .description("Turns a Proxmox VE node or a Debian host into an operation-dbus node")
@@ -17,16 +27,13 @@ export async function runProgram(args: readonly string[]): Promise<void> {
     .showHelpAfterError("(--help shows what is possible)")
     .exitOverride();
   addInstall(program);
+  addUninstall(program);
   addNode(program);
   addTemplate(program);
   addContainer(program);
   addAudit(program);
-  try {
-    await program.parseAsync([...args], { from: "user" });
-  } catch (error) {
-    if (!(error instanceof CommanderError)) throw error;
-    process.exitCode = error.exitCode === 0 || error.code === "commander.help" ? 0 : EXIT.usage;
-  }
+  addComplete(program);
+  return program;
 }
 
 /** A command with the options that all take. */
@@ -54,6 +61,17 @@ function addInstall(program: Command): void {
     .option("--pool-device <device>", "put the pool on this device")
     .option("--confirm-format <device>", "the device's name once more: format it if it is empty")
     .action(async (options) => (await import("./install.ts")).install(options));
+}
+
+function addUninstall(program: Command): void {
+  add(program, "uninstall", "remove the program; containers and the pool stay unless everything is asked for")
+    .option("--settings", "and the settings, in /etc/opdbus")
+    .option("--everything", "and the pool with all templates, containers and the record")
+    .option("--destroy-containers", "with --everything: also when there are containers")
+    .option("--confirm-host <name>", "with --everything: this host's name, instead of typing it")
+    .option("--dry-run", "show what would be removed, and change nothing")
+    .option("-y, --yes", "do not ask")
+    .action(async (options) => (await import("./uninstall.ts")).uninstall(options));
 }
 
 function addNode(program: Command): void {
@@ -147,4 +165,12 @@ function addAudit(program: Command): void {
     .option("--target <target>", "only this target")
     .action(async (options) => (await import("./audit.ts")).log(options));
   add(audit, "verify", "check the hash chain").action(async (options) => (await import("./audit.ts")).verify(options));
+}
+
+/** What the completion functions of the shells ask, see packaging/root/usr/share. */
+function addComplete(program: Command): void {
+  program
+    .command("complete [words...]", { hidden: true })
+    .passThroughOptions()
+    .action(async (words) => (await import("./complete.ts")).complete(program, words));
 }

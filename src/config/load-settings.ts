@@ -5,8 +5,8 @@ import { readSettingsFiles, type SettingsFile } from "./settings-files.ts";
 import { type Settings, settingsSchema } from "./settings.ts";
 import { checkTable, parseToml, type TomlTable } from "./toml.ts";
 
-// beside the program: there it is before the installation, too
-const SAMPLE = join(TREE, "opdbus.toml.sample");
+// beside the program it is always as it was shipped
+const SAMPLE = join(TREE, "opdbus.toml");
 
 /**
  * The settings in force: defaults, then opdbus.toml, then conf.d/*.toml in the

@@ -9,6 +9,8 @@ const READING_VERBS: readonly Argv[] = [
   ["blkid", "--probe"],
   ["btrfs", "property", "get"],
   ["compsize"],
+  ["dpkg", "--verify"],
+  ["dpkg-query", "--listfiles"],
   ["dpkg-query", "--show"],
   ["getent"],
   ["ip", "-json", "-details", "address", "show"],

@@ -36,6 +36,17 @@ export function isSettled({ state }: Finding): boolean {
   return state === "ok" || state === "later";
 }
 
+/** How far a removal goes; each degree takes what the one before takes, too. */
+export type Degree = "program" | "settings" | "everything";
+
+/** How that is undone which a step made outside the package. What nobody can undo without harm is `blocked`. */
+export interface Removal {
+  /** Looks for what is left of it. */
+  check(host: HostView, degree: Degree): Promise<Finding>;
+  /** Takes it away; safe to run again after being cut off anywhere. */
+  apply(host: Host, degree: Degree, report: Report): Promise<void>;
+}
+
 /**
  * One of the twelve parts of an installed node, and the unit of repair.
  * `check` looks, `apply` makes it so, and the same `check` proves it.
@@ -50,4 +61,6 @@ export interface Step {
   check(host: HostView): Promise<Finding>;
   /** Does what the last check asked for; safe to run again after being cut off anywhere. */
   apply(host: Host, report: Report): Promise<void>;
+  /** None where what it made goes with something else. */
+  readonly removal?: Removal;
 }

@@ -96,9 +96,9 @@ test("files that are right by themselves and not together are told as the admin'
   await expect(loading).rejects.toThrow(/pool: either size or device, not both/);
 });
 
-test("the shipped sample says what holds when nothing is set", () => {
-  const sample = readFileSync(join(import.meta.dirname, "../../packaging/opdbus.toml.sample"), "utf8");
-  const used = sample.replaceAll(/^#(\w+ = )/gm, "$1");
+test("the shipped settings say what holds when nothing is set", () => {
+  const shipped = readFileSync(join(import.meta.dirname, "../../packaging/opdbus.toml"), "utf8");
+  const used = shipped.replaceAll(/^#(\w+ = )/gm, "$1");
   expect(used).not.toMatch(/^#\w/m);
   // no pool is the default, and the two ways to it exclude each other; a network is asked for
   for (const [left, right] of [
@@ -106,7 +106,7 @@ test("the shipped sample says what holds when nothing is set", () => {
     ["device", "size"],
   ]) {
     const text = used.replace(new RegExp(`^${right} = .*$`, "m"), "");
-    const settings = settingsSchema.parse(parseToml(text, "sample"));
+    const settings = settingsSchema.parse(parseToml(text, "opdbus.toml"));
     expect(settings.pool).toHaveProperty(left ?? "");
     const { network, ...defaults } = settings.container.defaults;
     expect(network).toBe("socket");
@@ -114,12 +114,12 @@ test("the shipped sample says what holds when nothing is set", () => {
   }
 });
 
-test("the shipped sample names every key of the schema", () => {
-  const sample = readFileSync(join(import.meta.dirname, "../../packaging/opdbus.toml.sample"), "utf8");
+test("the shipped settings name every key of the schema", () => {
+  const shipped = readFileSync(join(import.meta.dirname, "../../packaging/opdbus.toml"), "utf8");
   const { pool, templates, container } = settingsSchema.shape;
   const shapes = { pool, templates, container, "container.defaults": container.unwrap().shape.defaults };
   for (const [table, schema] of Object.entries(shapes)) {
-    const section = sample.split(`[${table}]\n`)[1]?.split(/^\[/m)[0] ?? "";
+    const section = shipped.split(`[${table}]\n`)[1]?.split(/^\[/m)[0] ?? "";
     const keys = Object.keys(schema.unwrap().shape).filter((key) => key !== "defaults");
     expect(
       section

@@ -1,10 +1,9 @@
 import { appendFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { buildTree } from "../../lab/build.ts";
 import { listLoopDevices } from "../../lab/disk.ts";
 import { type LabNode, startNode, stopNode } from "../../lab/node.ts";
-import { bringProgram, LAB_SETTINGS, TREE_IN_NODE } from "../../lab/program.ts";
+import { LAB_SETTINGS, packagedLayer } from "../../lab/program.ts";
 import { atTerminal } from "./at-terminal.ts";
 
 const POOL = "/var/lib/op-dbus";
@@ -13,27 +12,26 @@ const IMAGE = "/var/lib/opdbus-pve/pool.img";
 const INSTALL = ["--yes", "--pool-size", "2G"] as const;
 
 describe("opdbus-pve install on a fresh host", () => {
-  let tree: string;
+  let layer: string;
   let node: LabNode;
 
   beforeAll(async () => {
-    tree = await buildTree();
+    layer = await packagedLayer("trixie");
   });
   afterEach(() => stopNode("install"));
   afterAll(() => stopNode("install"));
 
   const fresh = async () => {
-    node = await startNode({ name: "install", network: false });
-    await bringProgram(node, tree);
+    node = await startNode({ name: "install", layer, network: false });
     // a template takes half a minute, and has tests of its own
     await appendFile(join(node.root, LAB_SETTINGS), "[templates]\ninstall = []\n");
   };
-  const install = (...argv: string[]) => node.run([`${TREE_IN_NODE}/opdbus-pve`, "install", ...argv]);
+  const install = (...argv: string[]) => node.run(["opdbus-pve", "install", ...argv]);
   const sh = async (script: string) => (await node.run(["sh", "-c", script])).stdout;
   /** Every file that an installation may touch: path, type, mode, owner, size, and when it was changed. */
   const files = (when = true) =>
     sh(
-      `find /etc /var/lib/op-dbus /var/lib/opdbus-pve /usr/lib/opdbus-pve /usr/local/bin /var/lib/lxc /var/cache \\
+      `find /etc /var/lib/op-dbus /var/lib/opdbus-pve /usr/lib/opdbus-pve /var/lib/lxc /var/cache \\
         -path ${POOL}/@timing -prune -o -path /var/cache/opdbus-pve -prune -o -printf '%p %y %m %U:%G %s ${when ? "%T@" : ""}\\n' 2>/dev/null | sort`,
     );
 
@@ -138,7 +136,7 @@ describe("opdbus-pve install on a fresh host", () => {
     await sh(
       `rm /usr/local/bin/op-dbus; chmod 777 ${POOL}/@containers; echo '# mine' >>${POOL}/@plugins/lxc/plugin.toml; rmdir ${POOL}/@plugins/ovs/cache; echo x >>/usr/lib/opdbus-pve/current/lib/main.js`,
     );
-    const doctor = await node.run([`${TREE_IN_NODE}/op-dbus`, "doctor"]);
+    const doctor = await node.run(["op-dbus", "doctor"]);
     expect(doctor.exitCode).toBe(4);
     for (const found of [
       "Link /usr/local/bin/op-dbus",
@@ -256,7 +254,7 @@ describe("opdbus-pve install on a fresh host", () => {
 
   test("one run at a time: the second is told who is at work", async () => {
     await fresh();
-    const first = await node.spawn([`${TREE_IN_NODE}/opdbus-pve`, "install", ...INSTALL]);
+    const first = await node.spawn(["opdbus-pve", "install", ...INSTALL]);
     await sh("until test -s /run/opdbus/install.lock; do sleep 0.02; done");
     const second = await install(...INSTALL);
     expect(second).toMatchObject({
@@ -268,7 +266,7 @@ describe("opdbus-pve install on a fresh host", () => {
 
   test("interrupted, it stops in good order, and the next run completes", async () => {
     await fresh();
-    const running = await node.spawn([`${TREE_IN_NODE}/opdbus-pve`, "install", ...INSTALL]);
+    const running = await node.spawn(["opdbus-pve", "install", ...INSTALL]);
     await sh("until test -s /run/opdbus/install.lock; do sleep 0.02; done");
     await new Promise((resolve) => setTimeout(resolve, 150));
     await running.kill("SIGINT");
@@ -285,7 +283,7 @@ describe("opdbus-pve install on a fresh host", () => {
 
     await fresh();
     for (let round = 0; round < 15; round++) {
-      const running = await node.spawn([`${TREE_IN_NODE}/opdbus-pve`, "install", ...INSTALL]);
+      const running = await node.spawn(["opdbus-pve", "install", ...INSTALL]);
       await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 600));
       await running.kill("SIGKILL");
       await running.done;
@@ -346,7 +344,7 @@ describe("opdbus-pve install on a fresh host", () => {
 
     test("a person at a terminal types its name, and is asked once more", async () => {
       const device = await disk("true");
-      const command = `${TREE_IN_NODE}/opdbus-pve install --pool-device ${device}`;
+      const command = `opdbus-pve install --pool-device ${device}`;
       const typed = (name: string) =>
         atTerminal(node, command, ["Type its name", name], ...(name === device ? [["Go on?", "y"] as const] : []));
       expect(await typed("/dev/other")).toMatchObject({

@@ -164,9 +164,9 @@ test("what drifted is named and mended", async () => {
   host.tree.drop(`${POOL}/@cache/queries`);
   host.tree.drop(`${POOL}/@plugins/ovs/flows.json`);
   host.tree.put(`${POOL}/sockets/api`, { mode: 0o770, gid: 987 });
-  host.tree.drop("/usr/local/bin/op-dbus");
-  host.tree.put("/usr/lib/opdbus-pve/dev-1/lib/main.mjs", { text: "altered" });
-  host.tree.put("/etc/systemd/system/opdbus.service", { text: "altered" });
+  host.tree.drop("/etc/opdbus/templates.d");
+  host.tree.drop("/etc/opdbus/opdbus.toml");
+  host.tree.drop("/etc/systemd/system/multi-user.target.wants/opdbus.service");
   const plan = await planSteps(stepsFor({}), host);
   const changes = plan.flatMap(({ finding }) => (finding.state === "change" ? finding.changes : []));
   expect(changes).toEqual([
@@ -175,9 +175,9 @@ test("what drifted is named and mended", async () => {
     "Set the mode of @state to 700",
     `Set ${POOL}/sockets/api to root:opdbus, 0750`,
     "Create @plugins/ovs/flows.json",
-    "Install version dev of the program to /usr/lib/opdbus-pve",
-    "Link /usr/local/bin/op-dbus",
-    "Write /etc/systemd/system/opdbus.service",
+    "Create /etc/opdbus/templates.d",
+    "Write /etc/opdbus/opdbus.toml",
+    "Enable and start opdbus.service",
   ]);
   await run(host, {});
   expect((await planSteps(stepsFor({}), host)).every(({ finding }) => finding.state !== "change")).toBe(true);
@@ -230,17 +230,32 @@ test("what was cut off and could not be cleared away is named, and removed by th
   expect(left.map((path) => host.tree.get(path))).toEqual([undefined, undefined]);
 });
 
-test.each([{ text: "#!/bin/sh\n" }, { target: "/opt/theirs/op-dbus" }])(
-  "a command of somebody else is left alone and told: %o",
-  async (theirs) => {
-    const host = debianHost({ files: { "/usr/local/bin/op-dbus": theirs } });
-    const plan = await planSteps(stepsFor({}), host);
-    expect(plan.find(({ step }) => step.id === "program")?.finding).toMatchObject({
+describe("the program", () => {
+  const finding = async (host: MemoryHost) =>
+    (await planSteps(stepsFor({}), host)).find(({ step }) => step.id === "program")?.finding;
+
+  test("is the package's, and no other", async () => {
+    const host = debianHost({ commands: { "dpkg-query --listfiles": "/.\n/usr/lib/opdbus-pve/package.json\n" } });
+    expect(await finding(host)).toMatchObject({
       state: "blocked",
-      hint: "mv /usr/local/bin/op-dbus /usr/local/bin/op-dbus.before",
+      reason: expect.stringMatching(/^this program runs from \/.*, and a node runs the one of the Debian package/),
+      hint: "apt install ./opdbus-pve_*.deb && /usr/bin/opdbus-pve install",
     });
-  },
-);
+  });
+
+  test("is as the package brought it; documentation may be left out by the host", async () => {
+    const host = debianHost();
+    const verify = (stdout: string) => host.script("dpkg --verify", { exitCode: 1, stdout });
+    verify("missing     /usr/share/doc/opdbus-pve/changelog.gz\n??5?????? c /usr/share/man/man1/op-dbus.1.gz\n");
+    expect(await finding(host)).toMatchObject({ state: "change" });
+    verify("??5??????   /usr/lib/opdbus-pve/lib/main.js\nmissing     /usr/bin/op-dbus\n");
+    expect(await finding(host)).toEqual({
+      state: "blocked",
+      reason: "not as the package brought it: /usr/lib/opdbus-pve/lib/main.js, /usr/bin/op-dbus",
+      hint: "apt install --reinstall ./opdbus-pve_*.deb",
+    });
+  });
+});
 
 test("what an admin wrote into a plugin folder is kept", async () => {
   const host = debianHost();
@@ -287,17 +302,17 @@ test.each([
   expect(environment?.finding).toMatchObject({ state: "blocked", reason: expect.stringMatching(reason) });
 });
 
-test("the environment refuses a host whose program folder cannot be written, before anything is changed", async () => {
+test("the environment refuses a host whose state cannot be written, before anything is changed", async () => {
   const host = debianHost();
   const mounts = host.tree.get("/proc/self/mountinfo")?.text ?? "";
   host.tree.put("/proc/self/mountinfo", {
-    text: `${mounts}99 27 0:60 / /usr ro,noatime shared:99 - ext4 /dev/sda2 ro\n`,
+    text: `${mounts}99 27 0:60 / /var ro,noatime shared:99 - ext4 /dev/sda2 ro\n`,
   });
   const [environment] = await planSteps(stepsFor({}), host);
   expect(environment?.finding).toEqual({
     state: "blocked",
-    reason: "/usr/lib/opdbus-pve cannot be written: the file system mounted at /usr is read-only",
-    hint: "mount -o remount,rw /usr   # after a look at why: dmesg",
+    reason: "/var/lib/opdbus-pve cannot be written: the file system mounted at /var is read-only",
+    hint: "mount -o remount,rw /var   # after a look at why: dmesg",
   });
 });
 

@@ -1,9 +1,10 @@
 import { findIdRange, ID_RANGE_SIZE, LAST_ID, nextFreeId } from "../../containers/id-range.ts";
+import { LXC_PATH } from "../../containers/lxc-link.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
 import { listMounts, mountHolding } from "../../pool/mounts.ts";
-import { PROGRAM } from "../program-tree.ts";
-import { changesNeeded, type Finding, type Step } from "../step.ts";
+import { noteOnReceipt, readReceipt } from "../receipt.ts";
+import { changesNeeded, type Finding, OK, type Removal, type Step } from "../step.ts";
 
 const DEPLOYMENT_TYPE = `${SETTINGS}/deployment-type`;
 
@@ -26,7 +27,7 @@ const REQUIRED: readonly (readonly [command: string, debianPackage: string])[] =
 
 /** Step 1: what kind of host this is, and whether it has what all later steps need. */
 export function environmentStep(): Step {
-  return { id: "environment", title: "Detect the environment", notYet: [], check, apply };
+  return { id: "environment", title: "Detect the environment", notYet: [], check, apply, removal };
 }
 
 async function check(host: HostView): Promise<Finding> {
@@ -91,7 +92,7 @@ async function findMissing(host: HostView): Promise<Finding | undefined> {
 }
 
 /** Where the steps write; the pool is looked at by its own. */
-const WRITTEN = [SETTINGS, "/etc/systemd/system", HOST_STATE, PROGRAM, "/usr/local/bin", RUNTIME];
+const WRITTEN = [SETTINGS, "/etc/systemd/system", HOST_STATE, RUNTIME];
 
 async function findReadOnly(host: HostView): Promise<{ path: string; mountedAt: string } | undefined> {
   const mounts = await listMounts(host);
@@ -120,6 +121,47 @@ async function apply(host: Host): Promise<void> {
   await host.writeText(DEPLOYMENT_TYPE, "traditional\n");
   if (await findIdRange(host)) return;
   const start = await nextFreeId(host);
-  const range = `${start}-${start + ID_RANGE_SIZE - 1}`;
-  await host.run(["usermod", "--add-subuids", range, "--add-subgids", range, "root"]);
+  await noteOnReceipt(host, { idRangeStart: start });
+  await host.run(["usermod", "--add-subuids", rangeFrom(start), "--add-subgids", rangeFrom(start), "root"]);
+}
+
+function rangeFrom(start: number): string {
+  return `${start}-${start + ID_RANGE_SIZE - 1}`;
+}
+
+/** The range of ids, where it was us who gave it to root. */
+const removal: Removal = {
+  async check(host, degree) {
+    const start = await ownRange(host);
+    if (degree !== "everything" || start === undefined) return OK;
+    const user = await findUserOfRange(host, start);
+    if (user !== undefined) {
+      return {
+        state: "blocked",
+        reason: `root's subordinate ids from ${start} on are used by ${user}`,
+        hint: `usermod --del-subuids ${rangeFrom(start)} --del-subgids ${rangeFrom(start)} root   # when nothing uses them any more`,
+      };
+    }
+    return changesNeeded([`Take the subordinate ids from ${start} on away from root (/etc/subuid, /etc/subgid)`]);
+  },
+  async apply(host) {
+    const start = await ownRange(host);
+    if (start === undefined) return;
+    await host.run(["usermod", "--del-subuids", rangeFrom(start), "--del-subgids", rangeFrom(start), "root"]);
+  },
+};
+
+async function ownRange(host: HostView): Promise<number | undefined> {
+  const { idRangeStart } = await readReceipt(host);
+  return idRangeStart !== undefined && (await findIdRange(host)) === idRangeStart ? idRangeStart : undefined;
+}
+
+/** A configuration of LXC's that maps these ids, ours or anybody's. */
+async function findUserOfRange(host: HostView, start: number): Promise<string | undefined> {
+  const containers = ((await host.list(LXC_PATH)) ?? []).map((name) => `${LXC_PATH}/${name}/config`);
+  for (const file of [...containers, "/etc/lxc/default.conf"]) {
+    const lines = ((await host.readText(file)) ?? "").split("\n");
+    if (lines.some((line) => /^\s*lxc\.idmap\s*=/.test(line) && line.split(/\s+/).includes(String(start)))) return file;
+  }
+  return undefined;
 }

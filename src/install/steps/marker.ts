@@ -3,7 +3,7 @@ import { SETTINGS } from "../../paths.ts";
 import type { HostView } from "../../host/host.ts";
 import { requirePool } from "../../pool/find-pool.ts";
 import { VERSION } from "../../version.ts";
-import { OK, type Step } from "../step.ts";
+import { changesNeeded, OK, type Step } from "../step.ts";
 
 /** Its presence means: this is an installed node, a further run is an upgrade. */
 const INSTALLED_MARKER = `${SETTINGS}/installed`;
@@ -31,7 +31,7 @@ export function markerStep(): Step {
   return {
     id: MARKER_STEP,
     title: "Mark the node as installed",
-    notYet: ["upgrade of settings that an admin has edited"],
+    notYet: [],
     async check(host) {
       const marker = await readMarker(host);
       if (marker?.version === VERSION) return OK;
@@ -51,6 +51,12 @@ export function markerStep(): Step {
         upgraded_at: before === undefined ? null : now,
       };
       await host.writeText(INSTALLED_MARKER, `${JSON.stringify(marker, null, 2)}\n`);
+    },
+    removal: {
+      async check(host) {
+        return (await host.stat(INSTALLED_MARKER)) === undefined ? OK : changesNeeded([`Remove ${INSTALLED_MARKER}`]);
+      },
+      apply: (host) => host.remove(INSTALLED_MARKER),
     },
   };
 }

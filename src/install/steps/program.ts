@@ -1,114 +1,78 @@
 import { join } from "node:path";
 import type { Host, HostView } from "../../host/host.ts";
-import { POOL_MOUNT_UNIT, SETTINGS } from "../../paths.ts";
+import { PACKAGE, SERVICE, SETTINGS } from "../../paths.ts";
 import { TREE } from "../../tree.ts";
-import { CURRENT, findTree, installTree, PROGRAM } from "../program-tree.ts";
-import { changesNeeded, type Finding, type Step } from "../step.ts";
+import { planShippedFiles, type ShippedFile, writeShippedFiles } from "../shipped-files.ts";
+import { changesNeeded, type Finding, OK, type Step } from "../step.ts";
 
-const COMMANDS = ["opdbus-pve", "op-dbus"];
-const LINKS = "/usr/local/bin";
-/** What V8 keeps of the program's modules once it has compiled them. */
-const COMPILE_CACHE = "/var/cache/opdbus-pve";
+const FOLDERS = [SETTINGS, `${SETTINGS}/conf.d`, `${SETTINGS}/templates.d`];
 
-const SYSTEM_UNITS = "/etc/systemd/system";
-const SERVICE = "opdbus.service";
-
-/** The files around the program, path to text. */
-const FILES: readonly { readonly path: string; readonly text: string }[] = [
-  {
-    path: `${SYSTEM_UNITS}/${SERVICE}`,
-    text: `[Unit]
-Description=operation-dbus: record the node's state at boot
-RequiresMountsFor=/var/lib/op-dbus
-After=lxc.service
-ConditionPathIsDirectory=/var/lib/op-dbus/@state
-
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=${CURRENT}/op-dbus query --save --quiet
-NoNewPrivileges=yes
-PrivateTmp=yes
-ProtectHome=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectSystem=strict
-ReadWritePaths=/var/lib/op-dbus -${COMPILE_CACHE}
-ProtectControlGroups=yes
-LockPersonality=yes
-RestrictAddressFamilies=AF_UNIX AF_NETLINK
-RestrictNamespaces=yes
-RestrictSUIDSGID=yes
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
-`,
-  },
-  {
-    // an ordering only: a container of somebody else must start also where our pool is broken;
-    // and a container that halts by itself has nothing left to stop, which must not count as a failure
-    path: `${SYSTEM_UNITS}/lxc@.service.d/50-opdbus.conf`,
-    text: `[Unit]
-After=${POOL_MOUNT_UNIT}
-
-[Service]
-ExecStop=
-ExecStop=-/usr/bin/lxc-stop -n %i
-`,
-  },
-];
-
-/** Step 10: the program itself, its two commands, and its service unit. */
+/** Step 10: the program as its package brought it, the settings, and the service. */
 export function programStep(): Step {
   return {
     id: "program",
-    title: "Install the program and its service",
+    title: "Set up the program and its service",
     notYet: ["the API daemon behind opdbus.socket"],
-    check,
-    apply,
+    async check(host) {
+      const whole = await checkPackage(host);
+      if (whole.state !== "ok") return whole;
+      const changes: string[] = [];
+      for (const folder of FOLDERS) if ((await host.stat(folder)) === undefined) changes.push(`Create ${folder}`);
+      changes.push(...(await planShippedFiles(host, await settingsFiles(host))));
+      const enabled = (await host.probe(["systemctl", "is-enabled", SERVICE])).stdout.trim() === "enabled";
+      const active = (await host.probe(["systemctl", "is-active", SERVICE])).stdout.trim() === "active";
+      if (!enabled || !active) changes.push(`Enable and start ${SERVICE}`);
+      return changesNeeded(changes);
+    },
+    async apply(host, report) {
+      for (const folder of FOLDERS) {
+        if ((await host.stat(folder)) === undefined) await host.makeDirectory(folder, { mode: 0o755 });
+      }
+      await writeShippedFiles(host, await settingsFiles(host), report);
+      await enableService(host);
+    },
+    removal: {
+      async check(host, degree) {
+        if (degree === "program" || (await host.stat(SETTINGS)) === undefined) return OK;
+        return changesNeeded([`Remove ${SETTINGS} with all settings, definitions and credentials in it`]);
+      },
+      apply: (host) => host.remove(SETTINGS),
+    },
   };
 }
 
-async function check(host: HostView): Promise<Finding> {
-  const tree = await findTree(host);
-  if (tree.state === "blocked") return tree;
-  const changes: string[] = [];
-  if (tree.state === "change") changes.push(`Install version ${tree.version} of the program to ${PROGRAM}`);
-  for (const command of COMMANDS) {
-    const path = join(LINKS, command);
-    const found = await host.stat(path);
-    const target = await host.readLink(path);
-    if (found !== undefined && !target?.startsWith(`${PROGRAM}/`)) {
-      return { state: "blocked", reason: `${path} is somebody else's program`, hint: `mv ${path} ${path}.before` };
-    }
-    if (target !== join(CURRENT, command)) changes.push(`Link ${path}`);
-  }
-  for (const { path, text } of await wantedFiles(host)) {
-    if ((await host.readText(path)) !== text) changes.push(`Write ${path}`);
-  }
-  const enabled = (await host.probe(["systemctl", "is-enabled", SERVICE])).stdout.trim() === "enabled";
-  const active = (await host.probe(["systemctl", "is-active", SERVICE])).stdout.trim() === "active";
-  if (!enabled || !active) changes.push(`Enable and start ${SERVICE}`);
-  return changesNeeded(changes);
+async function settingsFiles(host: HostView): Promise<ShippedFile[]> {
+  const text = await host.readText(join(TREE, "opdbus.toml"));
+  return text === undefined ? [] : [{ path: `${SETTINGS}/opdbus.toml`, text }];
 }
 
-async function wantedFiles(host: HostView) {
-  const sample = (await host.readText(join(TREE, "opdbus.toml.sample"))) ?? "";
-  return [...FILES, { path: `${SETTINGS}/opdbus.toml.sample`, text: sample }];
+async function enableService(host: Host): Promise<void> {
+  await host.run(["systemctl", "enable", "--quiet", SERVICE]);
+  // one that waited in vain for the pool at boot has failed, or was skipped
+  await host.run(["systemctl", "restart", SERVICE]);
 }
 
-async function apply(host: Host): Promise<void> {
-  await installTree(host);
-  for (const folder of [SETTINGS, `${SETTINGS}/conf.d`, `${SETTINGS}/templates.d`]) {
-    if ((await host.stat(folder)) === undefined) await host.makeDirectory(folder, { mode: 0o755 });
+/** Whether this is the program of the package, and as the package brought it (dpkg(1), --verify). */
+async function checkPackage(host: HostView): Promise<Finding> {
+  const packaged = await host.probe(["dpkg-query", "--listfiles", PACKAGE]);
+  if (!packaged.stdout.split("\n").includes(join(TREE, "package.json"))) {
+    return {
+      state: "blocked",
+      reason: `this program runs from ${TREE}, and a node runs the one of the Debian package ${PACKAGE}`,
+      hint: `apt install ./${PACKAGE}_*.deb && /usr/bin/${PACKAGE} install`,
+    };
   }
-  await host.makeDirectory(COMPILE_CACHE, { mode: 0o755 });
-  for (const command of COMMANDS) await host.replaceLink(join(CURRENT, command), join(LINKS, command));
-  await host.makeDirectory(`${SYSTEM_UNITS}/lxc@.service.d`, { mode: 0o755 });
-  for (const { path, text } of await wantedFiles(host)) {
-    if ((await host.readText(path)) !== text) await host.writeText(path, text);
-  }
-  await host.run(["systemctl", "daemon-reload"]);
-  await host.run(["systemctl", "enable", "--quiet", "--now", SERVICE]);
+  const verified = await host.probe(["dpkg", "--verify", PACKAGE]);
+  const altered = verified.stdout
+    .split("\n")
+    .flatMap((line) => /\s(\/\S.*)$/.exec(line)?.[1] ?? [])
+    // documentation may be left out by the host's own rule (dpkg.cfg(5), path-exclude)
+    .filter((path) => !path.startsWith("/usr/share/"));
+  if (altered.length === 0) return OK;
+  const some = `${altered.slice(0, 3).join(", ")}${altered.length > 3 ? " and more" : ""}`;
+  return {
+    state: "blocked",
+    reason: `not as the package brought it: ${some}`,
+    hint: `apt install --reinstall ./${PACKAGE}_*.deb`,
+  };
 }

@@ -5,9 +5,10 @@ import { SUBVOLUMES } from "../../pool/layout.ts";
 import { findPool } from "../../pool/find-pool.ts";
 import { makePool } from "../../pool/make-pool.ts";
 import type { PoolRequest } from "../../pool/plan-pool.ts";
+import { planRemoval, removePool } from "../../pool/remove-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { SCRATCH } from "../../templates/fill-rootfs.ts";
-import { changesNeeded, type Finding, type Step } from "../step.ts";
+import { changesNeeded, type Finding, OK, type Step } from "../step.ts";
 
 /** Step 2: the pool, its subvolumes, their compression and modes. */
 export function subvolumesStep(request: PoolRequest): Step {
@@ -28,6 +29,10 @@ export function subvolumesStep(request: PoolRequest): Step {
       if (pool.state === "make") await makePool(host, pool.make, report);
       await makeSubvolumes(host);
       for (const path of await findLeftovers(host)) await discard(host, path);
+    },
+    removal: {
+      check: async (host, degree) => (degree === "everything" ? planRemoval(host) : OK),
+      apply: (host) => removePool(host),
     },
   };
 }

