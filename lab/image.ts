@@ -9,8 +9,8 @@ import { findProcess, isAlive } from "./processes.ts";
 /** The Debian releases a node can be. */
 export type Suite = "bookworm" | "trixie";
 
-/** What an installed node would have before our program comes, and what our own first steps would fetch each time. */
-const packages = [
+/** A Debian host that nobody has prepared for us. */
+const barePackages = [
   "systemd",
   "systemd-sysv",
   "dbus",
@@ -24,6 +24,11 @@ const packages = [
   "iproute2",
   "iputils-ping",
   "ca-certificates",
+];
+
+/** And what our package would fetch each time, with what tests look with. */
+const packages = [
+  ...barePackages,
   "libatomic1",
   "lxc",
   "uidmap",
@@ -60,8 +65,15 @@ const maskedUnits = [
 /** QEMU and what makes its disks, in a root file system of their own: nothing of it goes onto this machine. */
 const qemuPackages = ["qemu-system-x86", "e2fsprogs"];
 
-/** Gives the directory with the root file system of a fresh Debian node. */
-export async function buildImage(suite: Suite): Promise<string> {
+/**
+ * Gives the directory with the root file system of a fresh Debian node.
+ * @param bare without what our package depends on
+ */
+export async function buildImage(suite: Suite, bare = false): Promise<string> {
+  if (bare) {
+    const recipe = { suite, packages: barePackages, maskedUnits };
+    return buildRoot({ name: `bare-${suite}`, what: `the bare ${suite} node image`, ...recipe });
+  }
   return buildRoot({ name: suite, what: `the ${suite} node image`, suite, packages, maskedUnits });
 }
 

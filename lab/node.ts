@@ -27,6 +27,8 @@ export interface NodeOptions {
   readonly name: string;
   /** Debian release, trixie unless given. A layer brings its own. */
   readonly suite?: Suite;
+  /** Without the packages that ours depends on. */
+  readonly bare?: boolean;
   /** Start from what another node saved by this name. */
   readonly layer?: string;
   /** A way out through this machine; true unless given. */
@@ -68,6 +70,7 @@ export interface LabNode {
 export async function startNode({
   name,
   suite = "trixie",
+  bare = false,
   layer,
   network = true,
   keep = false,
@@ -79,7 +82,7 @@ export async function startNode({
       throw new Error(`Unable to start the node ${name}: process ${earlier.owner.pid} runs one of that name`);
     await removeNode(earlier);
   }
-  let lower = layer === undefined ? [await buildImage(suite)] : await openLayer(layer);
+  let lower = layer === undefined ? [await buildImage(suite, bare)] : await openLayer(layer);
   const record = newRecord(name, keep);
   await createRecord(record);
 

@@ -10,9 +10,12 @@ import { labCache } from "./paths.ts";
 /** The settings of a lab node. */
 export const LAB_SETTINGS = "/etc/opdbus/conf.d/lab.toml";
 
-/** Builds the package quickly, and the same again for the same source, whatever the commit. */
-export async function buildLabDeb(): Promise<string> {
-  return buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "none" });
+/**
+ * Builds the package quickly, and the same again for the same source, whatever the commit.
+ * @param version that of package.json unless given
+ */
+export async function buildLabDeb(version?: string): Promise<string> {
+  return buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "none", ...(version !== undefined && { version }) });
 }
 
 /**

@@ -33,6 +33,8 @@ export interface DebOptions {
   readonly sourceDateEpoch: number;
   /** `xz` for what is handed out: Debian 12's lintian rejects zstd. `none` takes no time and six times the room. */
   readonly compression: "xz" | "none";
+  /** That of package.json unless given. */
+  readonly version?: string;
 }
 
 /**
@@ -40,8 +42,8 @@ export interface DebOptions {
  * Debian's policy asks for. The same source gives the same bytes.
  * @returns the package's file
  */
-export async function buildDeb({ sourceDateEpoch, compression }: DebOptions): Promise<string> {
-  const tree = await buildTree();
+export async function buildDeb({ sourceDateEpoch, compression, version }: DebOptions): Promise<string> {
+  const tree = await buildTree(version);
   rmSync(STAGE, { recursive: true, force: true });
   cpSync(join(ROOT, "packaging/root"), STAGE, { recursive: true });
   cpSync(tree.path, join(STAGE, PROGRAM), { recursive: true });

@@ -19,9 +19,9 @@ export interface Tree {
 /**
  * Builds the program as it lies in /usr/lib/opdbus-pve: its own Node.js, the
  * bundle, the native addon, data. It also runs from where it was built.
+ * @param version that of package.json; another one for tests of upgrades
  */
-export async function buildTree(): Promise<Tree> {
-  const { version } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string };
+export async function buildTree(version = packageVersion()): Promise<Tree> {
   rmSync(TREE, { recursive: true, force: true });
   const { metafile } = await build({
     absWorkingDir: ROOT,
@@ -56,6 +56,10 @@ export async function buildTree(): Promise<Tree> {
   );
   const parts = new Set([...bundled.map((folder) => join(ROOT, folder)), node, sqlite]);
   return { path: TREE, version, parts: [...parts].toSorted() };
+}
+
+function packageVersion(): string {
+  return (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
 }
 
 // Debian's dash starts in under a millisecond. NODE_OPTIONS is for somebody else's Node.js.

@@ -165,13 +165,18 @@ const USERS: Record<string, Behaviour> = {
   },
   "groupadd --system": ({ argv, tree }) => append(tree, "/etc/group", `${last(argv)}:x:987:\n`),
   usermod: ({ argv, tree }) => {
-    for (const [option = "", range = ""] of [argv.slice(1, 3), argv.slice(3, 5)]) {
-      const file = option.endsWith("uids") ? "/etc/subuid" : "/etc/subgid";
-      const [first = 0, end = 0] = range.split("-").map(Number);
-      const line = `${last(argv)}:${first}:${end - first + 1}\n`;
-      if (option.startsWith("--add")) append(tree, file, line);
-      else tree.put(file, { text: (tree.get(file)?.text ?? "").replace(line, "") });
+    for (const [option, file] of [
+      ["--add-subuids", "/etc/subuid"],
+      ["--add-subgids", "/etc/subgid"],
+    ] as const) {
+      const [first = 0, end = 0] = (argv[argv.indexOf(option) + 1] ?? "").split("-").map(Number);
+      append(tree, file, `${last(argv)}:${first}:${end - first + 1}\n`);
     }
+  },
+  // takes a line out of files
+  "perl -e use Fcntl qw(:DEFAULT :seek);": ({ argv, tree }) => {
+    const [line = "", ...files] = argv.slice(3);
+    for (const file of files) tree.put(file, { text: (tree.get(file)?.text ?? "").replace(`${line}\n`, "") });
   },
 };
 

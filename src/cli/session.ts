@@ -3,10 +3,10 @@ import type { AuditLog, AuditReader } from "../audit/audit-log.ts";
 import type { Actor, Recorded } from "../audit/record.ts";
 import type { AuditEntry, JsonObject } from "../audit/rows.ts";
 import { shellText } from "../host/command-failed.ts";
-import { EXIT, UserError } from "../host/errors.ts";
+import { errnoOf, EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
-import { AUDIT_DATABASE, RUNTIME } from "../paths.ts";
+import { AUDIT_DATABASE, PACKAGE, RUNTIME } from "../paths.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import { TYPED } from "./typed.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
@@ -44,10 +44,17 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
   }
   try {
     await command({ host: localHost(interruption.signal), out, json });
-  } catch (error) {
+  } catch (thrown) {
+    const error = errnoOf(thrown) === "ERR_MODULE_NOT_FOUND" ? replacedMeanwhile(thrown) : thrown;
     out.fail(error, json);
     process.exitCode = error instanceof UserError ? error.exitCode : EXIT.failed;
   }
+}
+
+/** Modules are loaded when they are needed; the package can have been upgraded or removed since we began. */
+function replacedMeanwhile(cause: unknown): UserError {
+  const hint = `dpkg --verify ${PACKAGE}   # when it says nothing, run the command again`;
+  return new UserError("A part of the program is missing: was it replaced while this ran?", { hint, cause });
 }
 
 /** @throws {UserError} with exit code 3 for anyone but root: the pool is closed to others */

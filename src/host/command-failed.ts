@@ -8,7 +8,9 @@ export class CommandFailed extends UserError {
 
   constructor(argv: Argv, result: CommandResult) {
     const said = lastLine(result.stderr) ?? lastLine(result.stdout) ?? "it said nothing";
-    super(`\`${shellText(argv)}\` exited with ${result.exitCode}: ${said}`);
+    // a script in an argument explains nothing to who reads the message
+    const shown = argv.map((word) => (word.includes("\n") ? "…" : word));
+    super(`\`${shellText(shown)}\` exited with ${result.exitCode}: ${said}`);
     this.name = "CommandFailed";
     this.argv = argv;
     this.result = result;

@@ -134,15 +134,14 @@ describe("opdbus-pve install on a fresh host", () => {
     await fresh();
     await install(...INSTALL);
     await sh(
-      `rm /usr/local/bin/op-dbus; chmod 777 ${POOL}/@containers; echo '# mine' >>${POOL}/@plugins/lxc/plugin.toml; rmdir ${POOL}/@plugins/ovs/cache; echo x >>/usr/lib/opdbus-pve/current/lib/main.js`,
+      `chmod 777 ${POOL}/@containers; echo '# mine' >>${POOL}/@plugins/lxc/plugin.toml; rmdir ${POOL}/@plugins/ovs/cache; rm /etc/opdbus/opdbus.toml`,
     );
     const doctor = await node.run(["op-dbus", "doctor"]);
     expect(doctor.exitCode).toBe(4);
     for (const found of [
-      "Link /usr/local/bin/op-dbus",
       "Set the mode of @containers to 700",
       "Create @plugins/ovs/cache",
-      "Install version",
+      "Write /etc/opdbus/opdbus.toml",
     ]) {
       expect(doctor.stdout).toContain(found);
     }
@@ -302,9 +301,8 @@ describe("opdbus-pve install on a fresh host", () => {
   test("a host whose own file system is BTRFS needs no file: the pool is a subvolume", async () => {
     await fresh();
     await sh(
-      "truncate -s 2G /root/disk && mkfs.btrfs -q /root/disk && mkdir -p /mnt && mount -o loop /root/disk /mnt && mkdir /mnt/lib && mount --bind /mnt/lib /var/lib",
+      "truncate -s 2G /root/disk && mkfs.btrfs -q /root/disk && mkdir -p /mnt && mount -o loop /root/disk /mnt && cp -a /var/lib /mnt/lib && mount --bind /mnt/lib /var/lib",
     );
-    await sh("mkdir -p /var/lib/lxc");
     expect(await install("--yes")).toMatchObject({ exitCode: 0 });
     expect(await sh(`stat -c %i ${POOL}; ls /etc/systemd/system | grep -c 'op.x2ddbus.mount'`)).toBe("256\n0\n");
     expect(await install("--yes")).toMatchObject({

@@ -122,11 +122,8 @@ async function apply(host: Host): Promise<void> {
   if (await findIdRange(host)) return;
   const start = await nextFreeId(host);
   await noteOnReceipt(host, { idRangeStart: start });
-  await host.run(["usermod", "--add-subuids", rangeFrom(start), "--add-subgids", rangeFrom(start), "root"]);
-}
-
-function rangeFrom(start: number): string {
-  return `${start}-${start + ID_RANGE_SIZE - 1}`;
+  const range = `${start}-${start + ID_RANGE_SIZE - 1}`;
+  await host.run(["usermod", "--add-subuids", range, "--add-subgids", range, "root"]);
 }
 
 /** The range of ids, where it was us who gave it to root. */
@@ -139,7 +136,7 @@ const removal: Removal = {
       return {
         state: "blocked",
         reason: `root's subordinate ids from ${start} on are used by ${user}`,
-        hint: `usermod --del-subuids ${rangeFrom(start)} --del-subgids ${rangeFrom(start)} root   # when nothing uses them any more`,
+        hint: `opdbus-pve uninstall --everything   # again, when that is gone; or keep the ids`,
       };
     }
     return changesNeeded([`Take the subordinate ids from ${start} on away from root (/etc/subuid, /etc/subgid)`]);
@@ -147,9 +144,24 @@ const removal: Removal = {
   async apply(host) {
     const start = await ownRange(host);
     if (start === undefined) return;
-    await host.run(["usermod", "--del-subuids", rangeFrom(start), "--del-subgids", rangeFrom(start), "root"]);
+    const line = `root:${start}:${ID_RANGE_SIZE}`;
+    await host.run(["perl", "-e", TAKE_OUT_LINE, line, "/etc/subuid", "/etc/subgid"], { timeoutMs: 30_000 });
   },
 };
+
+// usermod(8) takes nothing from a user who has a process, as root always has. So by hand, under the lock that it
+// and its like take before they change any such file: lckpwdf(3), which ends with the process.
+const TAKE_OUT_LINE = String.raw`use Fcntl qw(:DEFAULT :seek); use IO::Handle;
+  my ($line, @files) = @ARGV;
+  sysopen(my $lock, "/etc/.pwd.lock", O_WRONLY | O_CREAT, 0600) or die "/etc/.pwd.lock: $!";
+  fcntl($lock, F_SETLKW, my $all = pack("s s x4 q q l x4", F_WRLCK, SEEK_SET, 0, 0, 0)) or die "/etc/.pwd.lock: $!";
+  for my $file (@files) {
+    open(my $old, "<", $file) or die "$file: $!";
+    my @kept = grep { $_ ne "$line\n" } <$old>;
+    sysopen(my $new, "$file.opdbus", O_WRONLY | O_CREAT | O_TRUNC, (stat $old)[2] & 07777) or die "$file.opdbus: $!";
+    print $new @kept and $new->flush and $new->sync and close($new) or die "$file.opdbus: $!";
+    rename("$file.opdbus", $file) or die "$file: $!";
+  }`;
 
 async function ownRange(host: HostView): Promise<number | undefined> {
   const { idRangeStart } = await readReceipt(host);
