@@ -12,7 +12,7 @@ import { startInstalledNode } from "./program.ts";
 import { layOut } from "../src/report/table.ts";
 
 const IN_NODE = "/root/bench/lib";
-const INSTALLED = "/usr/lib/opdbus-pve/current";
+const INSTALLED = "/usr/lib/opdbus-pve";
 
 interface Report {
   readonly schema: 1;

@@ -90,7 +90,7 @@ describe.each(SUITES)("a %s host, installed from nothing", (suite) => {
     });
     // somebody with a database client
     const tampered = await node.run([
-      "/usr/lib/opdbus-pve/current/bin/node",
+      "/usr/lib/opdbus-pve/bin/node",
       "-e",
       `
       const { DatabaseSync } = require("node:sqlite");
