@@ -240,12 +240,13 @@ export function setRunning(tree: Tree, name: string, running: boolean): void {
 }
 
 const PACKAGE_STATUS = "/var/lib/dpkg/status";
+const IN_A_UNIT = "systemd-run --quiet --collect --wait --pipe --service-type=exec --";
 
 const OTHERS: Record<string, Behaviour> = {
   "dpkg --verify": "",
-  "dpkg --remove": ({ tree }) => tree.put(PACKAGE_STATUS, { text: "deinstall ok config-files" }),
+  [`${IN_A_UNIT} dpkg --remove`]: ({ tree }) => tree.put(PACKAGE_STATUS, { text: "deinstall ok config-files" }),
   // as its script does
-  "dpkg --purge": ({ tree }) => {
+  [`${IN_A_UNIT} dpkg --purge`]: ({ tree }) => {
     tree.drop(PACKAGE_STATUS);
     tree.drop(`${WANTS}/opdbus.service`);
   },

@@ -1,11 +1,12 @@
 import { existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, rename, rm, symlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { execa } from "execa";
-import { mountDisk, openLayer, unmountDisk } from "../disk.ts";
-import { buildQemuImage, hardwareUnits, type Suite } from "../image.ts";
+import { mountDisk, unmountDisk } from "../disk.ts";
+import { buildImage, buildQemuImage, hardwareUnits, type Suite } from "../image.ts";
+import { startNode } from "../node.ts";
 import { labCache } from "../paths.ts";
-import { installedLayer, LAB_SETTINGS } from "../program.ts";
+import { buildLabDeb, installedLayer } from "../program.ts";
 
 /** What a virtual machine starts from. */
 export interface VmDisk {
@@ -15,13 +16,15 @@ export interface VmDisk {
   readonly initrd: string;
 }
 
-/** What an installed node lacks to run on a kernel of its own: Debian's, and what that kernel asks for. */
+/** A template as an archive, in the machine's /root: it has no network to build one with. */
+export const TEMPLATE_ARCHIVE = "/root/debian-base.tar.zst";
+
+/** What a node lacks to run on a kernel of its own: Debian's, and what that kernel asks for. */
 const PACKAGES = ["linux-image-amd64", "initramfs-tools", "apparmor"];
 
 /**
- * Makes the disk of a virtual machine from that of an installed node, once for
- * each program: with Debian's kernel, and without the setting by which a lab
- * node does without limits.
+ * Makes the disk of a virtual machine, once for each program: a fresh Debian
+ * with a kernel of its own, the package and a template's archive in /root.
  */
 export async function buildVmDisk(suite: Suite): Promise<VmDisk> {
   const layer = await installedLayer(suite);
@@ -39,9 +42,12 @@ export async function buildVmDisk(suite: Suite): Promise<VmDisk> {
   await removeOldDisks(disks, suite);
   const work = join(disks, `.building.${process.pid}.${suite}`);
   await mkdir(work, { recursive: true });
-  await mountDisk(work, await openLayer(layer));
+  await mountDisk(work, [await buildImage(suite)]);
   try {
     const root = join(work, "root");
+    const deb = await buildLabDeb();
+    await copyFile(deb, join(root, "root", basename(deb)));
+    await exportTemplate(layer, join(root, TEMPLATE_ARCHIVE));
     await installKernel(root);
     await makeBootable(root);
     const finished = join(work, "finished");
@@ -70,6 +76,19 @@ async function removeOldDisks(disks: string, suite: Suite): Promise<void> {
   }
 }
 
+/** The template that an installed node has built. */
+async function exportTemplate(layer: string, to: string): Promise<void> {
+  const node = await startNode({ name: "exporter", layer, network: false });
+  try {
+    const argv = ["op-dbus", "template", "export", "debian-base", "--output", TEMPLATE_ARCHIVE];
+    const { exitCode, stderr } = await node.run(argv);
+    if (exitCode !== 0) throw new Error(`${argv.join(" ")} exited with ${exitCode}:\n${stderr}`);
+    await copyFile(join(node.root, TEMPLATE_ARCHIVE), to);
+  } finally {
+    await node.stop();
+  }
+}
+
 async function installKernel(root: string): Promise<void> {
   // The node's own resolver is that of its network.
   await copyFile("/etc/resolv.conf", join(root, "etc/resolv.conf"));
@@ -83,7 +102,6 @@ async function installKernel(root: string): Promise<void> {
 async function makeBootable(root: string): Promise<void> {
   const etc = join(root, "etc");
   for (const unit of hardwareUnits) await rm(join(etc, "systemd/system", unit), { force: true });
-  await rm(join(root, LAB_SETTINGS));
   await writeFile(join(etc, "fstab"), "/dev/vda / ext4 defaults 0 1\n");
   await writeFile(join(etc, "hostname"), "vm\n");
   await writeFile(join(etc, "hosts"), "127.0.0.1 localhost vm\n");

@@ -10,7 +10,7 @@ import { type CommandPort, openCommandPort } from "./command-port.ts";
 import { buildVmDisk } from "./disk.ts";
 
 /**
- * An installed Debian host on Debian's own kernel, with AppArmor and all cgroup
+ * A fresh Debian host on Debian's own kernel, with AppArmor and all cgroup
  * controllers, which the nodes on this machine's kernel lack. QEMU translates
  * its instructions (no KVM is needed), so it is right and slow: some 15 times.
  */

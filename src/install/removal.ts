@@ -138,7 +138,11 @@ const hostState: Removal = {
   apply: (host) => host.remove(HOST_STATE),
 };
 
-/** dpkg and not apt: what the package needed is not ours to remove. */
+/**
+ * By dpkg and not by apt: what the package needed is not ours to remove. In a
+ * unit of its own, which goes on when this process ends, or its terminal: a
+ * dpkg that is cut off leaves the host's packages to be mended by hand.
+ */
 const programPackage: Removal = {
   async check(host, degree) {
     const shown = await host.probe(["dpkg-query", "--show", "--showformat=${Status}", PACKAGE]);
@@ -148,6 +152,7 @@ const programPackage: Removal = {
     return changesNeeded([`${what} the Debian package ${PACKAGE}`]);
   },
   async apply(host, degree) {
-    await host.run(["dpkg", degree === "program" ? "--remove" : "--purge", PACKAGE], { shielded: true });
+    const unit = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec", "--"] as const;
+    await host.run([...unit, "dpkg", degree === "program" ? "--remove" : "--purge", PACKAGE], { shielded: true });
   },
 };

@@ -1,53 +1,63 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Suite } from "../../lab/image.ts";
+import { TEMPLATE_ARCHIVE } from "../../lab/vm/disk.ts";
 import { startVm, type Vm } from "../../lab/vm/vm.ts";
 
+const SUITES: readonly Suite[] = ["bookworm", "trixie"];
+
 // What a lab node cannot show, since it runs on this machine's kernel: AppArmor and limits in force, as on every real host.
-describe("on Debian's own kernel, with AppArmor and cgroup controllers", () => {
+describe.each(SUITES)("a stock %s, on Debian's own kernel", (suite) => {
   let vm: Vm | undefined;
 
   beforeAll(async () => {
-    vm = await startVm("trixie");
+    vm = await startVm(suite);
   });
   afterAll(() => vm?.stop());
 
   const run = (...argv: string[]) => vm!.run(argv);
   const sh = async (script: string) => (await run("sh", "-c", script)).stdout;
+  const CONTAINERS = ["web-01", "db-01"];
 
-  test("nothing is left to do, and nothing is wrong", async () => {
-    expect(await sh("cat /sys/module/apparmor/parameters/enabled")).toBe("Y\n");
-    expect(await run("opdbus-pve", "install", "--dry-run", "--exit-code")).toMatchObject({ exitCode: 0 });
+  test("becomes a node by the package and one command", async () => {
+    expect(await sh("cat /sys/module/apparmor/parameters/enabled; stat -fc %T /sys/fs/cgroup")).toBe("Y\ncgroup2fs\n");
+    expect(await run("sh", "-c", "apt-get install --yes /root/opdbus-pve_*.deb")).toMatchObject({ exitCode: 0 });
+    // no network, no mirror: the template comes as an archive
+    await sh("mkdir -p /etc/opdbus/conf.d; printf '[templates]\\ninstall = []\\n' >/etc/opdbus/conf.d/vm.toml");
+    expect(await run("opdbus-pve", "install", "--yes", "--pool-size", "4G")).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("operation-dbus node now"),
+    });
+    expect(await run("op-dbus", "template", "import", TEMPLATE_ARCHIVE, "--name", "debian-base")).toMatchObject({
+      exitCode: 0,
+    });
     expect(await run("op-dbus", "doctor")).toMatchObject({ exitCode: 0 });
   });
 
-  test("a container comes up with every limit in force", async () => {
+  test("two containers come up with every limit in force", async () => {
     const limits = ["--cores", "1", "--memory", "256", "--swap", "0"];
-    const made = await run(
-      "op-dbus",
-      "container",
-      "create",
-      "web-01",
-      "--network",
-      "none",
-      ...limits,
-      "--onboot",
-      "--wait",
-    );
-    expect(made).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/web-01: running\n$/) });
+    const options = ["--network", "none", ...limits, "--onboot", "--wait"];
+    const made = await run("op-dbus", "container", "create", ...CONTAINERS, ...options);
+    expect(made).toMatchObject({ exitCode: 0, stdout: expect.stringMatching(/web-01: running\ndb-01: running\n$/) });
     expect(made.stderr).not.toContain("not in force");
-    expect(JSON.parse(await sh("op-dbus container show web-01 --json")).limits_not_in_force).toEqual([]);
-    expect(await sh("op-dbus container exec web-01 -- systemctl --failed --no-legend --plain")).toBe("");
+    for (const name of CONTAINERS) {
+      expect(JSON.parse(await sh(`op-dbus container show ${name} --json`)).limits_not_in_force).toEqual([]);
+      expect(await sh(`op-dbus container exec ${name} -- systemctl --failed --no-legend --plain`)).toBe("");
+      const group = `/sys/fs/cgroup$(cut -d: -f3 /proc/$(lxc-info -n ${name} -p -H)/cgroup)`;
+      expect(await sh(`cd ${group}/..; cat memory.max memory.swap.max cpu.max`)).toBe("268435456\n0\n100000 100000\n");
+    }
     expect(
       await sh("op-dbus container exec web-01 -- journalctl --priority=err --no-pager -o cat | sort | uniq -c"),
     ).toBe("");
-    const group = "/sys/fs/cgroup$(cut -d: -f3 /proc/$(lxc-info -n web-01 -p -H)/cgroup)";
-    expect(await sh(`cd ${group}/..; cat memory.max memory.swap.max cpu.max`)).toBe("268435456\n0\n100000 100000\n");
     const hungry = "head -c 400M /dev/zero | tail -c 400M >/dev/null; echo $?";
     expect(await sh(`op-dbus container exec web-01 -- sh -c '${hungry}'`)).toBe("137\n");
   });
 
-  test("it is confined by a profile of its own, as root of its own ids", async () => {
-    expect(await sh("cat /proc/$(lxc-info -n web-01 -p -H)/attr/current")).toMatch(/^lxc-web-01_.*\(enforce\)$/m);
-    expect(await sh("cat /proc/$(lxc-info -n web-01 -p -H)/uid_map")).toMatch(/^ *0 +100000 +65536\n$/);
+  test("each is confined by a profile of its own, as root of its own ids", async () => {
+    for (const name of CONTAINERS) {
+      const process = `/proc/$(lxc-info -n ${name} -p -H)`;
+      expect(await sh(`cat ${process}/attr/current`)).toMatch(new RegExp(`^lxc-${name}_.*\\(enforce\\)$`, "m"));
+      expect(await sh(`cat ${process}/uid_map`)).toMatch(/^ *0 +100000 +65536\n$/);
+    }
     expect(await sh("dmesg | grep -c DENIED")).toBe("0\n");
   });
 
@@ -74,10 +84,24 @@ describe("on Debian's own kernel, with AppArmor and cgroup controllers", () => {
     expect(await sh("systemctl is-system-running")).toBe("running\n");
   });
 
-  test("after a reboot it is up by itself, on its pool", async () => {
+  test("after a reboot everything is up by itself, and a second installation changes nothing", async () => {
     await vm!.reboot();
-    expect(await sh("op-dbus container list")).toMatch(/web-01 +running/);
+    expect(await sh("op-dbus container list")).toMatch(/db-01 +running[^]*web-01 +running/);
     expect(await run("op-dbus", "audit", "verify")).toMatchObject({ exitCode: 0 });
-    expect(await run("op-dbus", "container", "destroy", "web-01", "--force", "--yes")).toMatchObject({ exitCode: 0 });
+    const files = () =>
+      sh("find /etc /usr/lib/opdbus-pve /var/lib/op-dbus/@* -maxdepth 2 -printf '%p %T@ %s\\n' | sort");
+    const before = await files();
+    expect(await run("opdbus-pve", "install", "--yes")).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("Nothing to do"),
+    });
+    expect(await files()).toBe(before);
+  });
+
+  test("uninstalled, nothing is left of it", async () => {
+    const named = ["--destroy-containers", "--confirm-host", "vm"];
+    expect(await run("opdbus-pve", "uninstall", "--everything", ...named)).toMatchObject({ exitCode: 0 });
+    expect(await sh("ls -d /var/lib/op-dbus /var/lib/opdbus-pve /etc/opdbus /usr/bin/op-dbus 2>/dev/null")).toBe("");
+    expect(await sh("losetup --list; systemctl is-system-running")).toBe("running\n");
   });
 });
