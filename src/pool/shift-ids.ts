@@ -31,7 +31,7 @@ export async function shiftIds(host: Host, path: string, shift: IdShift): Promis
 async function walk(host: Host, how: "look" | "shift", path: string, { start, size }: IdShift): Promise<void> {
   try {
     // it dies with us: nothing may go on in a tree that the next run takes away
-    const perl = ["perl", "-e", WALK, how, path, String(start), String(size)];
+    const perl = ["perl", "-e", WALK, how, path, String(start), String(size), String(process.pid)];
     await host.run(["setpriv", "--pdeathsig", "KILL", "--", ...perl]);
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
@@ -52,7 +52,8 @@ const WALK = String.raw`
 use strict;
 use Fcntl qw(:DEFAULT :mode);
 
-my ($how, $root, $start, $size) = @ARGV;
+my ($how, $root, $start, $size, $parent) = @ARGV;
+exit 1 if getppid != $parent; # it was dead before its death could be a signal
 # system calls of x86_64, the one kind of machine that this program is built for; all of them leave links alone
 my ($LCHOWN, $LSETXATTR, $LGETXATTR, $LLISTXATTR) = (94, 189, 192, 195);
 my $buffer = "\0" x 65536; # the most that the kernel gives

@@ -37,7 +37,7 @@ export interface Verdict extends TreeVerdict {
 /**
  * Computes a version's digest anew and compares it with its manifest; that of
  * a twin is the same, read by those whose ids it has.
- * @throws {CommandFailed} when root may not map the ids of a twin
+ * @throws {UserError} when there is no such version, or root may not map the ids of a twin
  */
 export async function verifyTemplate(host: Host, name: string, version?: string): Promise<Verdict> {
   const chosen = await requireVersion(host, name, version);

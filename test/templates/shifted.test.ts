@@ -29,7 +29,7 @@ test("a twin is made once, sealed, from a look to a rename", async () => {
   const host = installedHost();
   expect(await findTwin(host, "debian-base", VERSION_NAME, 100_000)).toBeUndefined();
   expect(await shift(host)).toEqual(TWIN);
-  const steps = /^rename|^run btrfs \w+ \w+|(?:look|shift) \S+ 100000 65536$/;
+  const steps = /^rename|^run btrfs \w+ \w+|(?:look|shift) \S+ 100000 65536(?= \d+$)/;
   expect(host.changes.map((change) => steps.exec(change)?.[0]).filter((step) => step !== undefined)).toEqual([
     `look ${VERSION}/rootfs 100000 65536`,
     "run btrfs subvolume snapshot",
@@ -141,4 +141,18 @@ test("interrupted at any command it leaves a whole twin or none, and no claim", 
     expect(await listAllTwins(host, "debian-base")).toEqual([]);
     expect(cut).toBeLessThan(50);
   }
+});
+
+test("a twin whose ids root may not map cannot be verified, and what mends that is said", async () => {
+  const host = installedHost();
+  await shift(host);
+  host.script("env", {
+    exitCode: 1,
+    stderr: 'newuidmap failed: "uid range [0-65536) -> [100000-165536) not allowed"\n',
+  });
+  await expect(verifyTemplate(host, "debian-base")).rejects.toMatchObject({
+    message: expect.stringContaining("root may not map the ids 100000-165535"),
+    hint: "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 root",
+    exitCode: 3,
+  });
 });
