@@ -6,9 +6,10 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
 import { breakDown, judge, type Result, type Share } from "./bench/results.ts";
-import type { Samples } from "./bench/in-node.ts";
+import type { Samples, Twin } from "./bench/in-node.ts";
 import { type LabNode, missingForLab } from "./node.ts";
 import { startInstalledNode } from "./program.ts";
+import { humanBytes } from "../src/report/bytes.ts";
 import { layOut } from "../src/report/table.ts";
 
 const IN_NODE = "/root/bench/lib";
@@ -22,6 +23,7 @@ interface Report {
   readonly load: { readonly before: readonly number[]; readonly after: readonly number[] };
   readonly results: readonly Result[];
   readonly breakdown: readonly Share[];
+  readonly twin: Twin;
   readonly methods: readonly string[];
 }
 
@@ -30,6 +32,7 @@ const METHODS = [
   "Figures are medians of wall time in milliseconds; the first turn of each is not counted. Page cache and compile cache are warm.",
   "create-in-batch: time between two lines of `op-dbus container create NAME…`, against the same snapshot spawned from one Node.js process.",
   "create-cold: from starting op-dbus to its end. Unpacking goes from tmpfs into a new subvolume, and is synced, with a second of rest, after the clock was stopped.",
+  "template shift: each time to other ids, against a copy that shares its data as well; synced, with a second of rest, after the clock was stopped.",
   "Where the time goes: the product's own functions, bundled with a clock around each call of its host; medians of parts, which need not add up.",
 ];
 
@@ -51,6 +54,7 @@ async function bench(): Promise<Report> {
       load: { before, after: loadavg() },
       results: judge(samples),
       breakdown: breakDown(samples),
+      twin: samples.twin,
       methods: METHODS,
     };
   } finally {
@@ -78,7 +82,7 @@ async function bringScripts(node: LabNode): Promise<void> {
   await symlink(`${INSTALLED}/native`, join(folder, "../native"));
 }
 
-function table({ results, breakdown, load }: Report): string {
+function table({ results, breakdown, twin, load }: Report): string {
   const rows = results.map((result) => [
     result.measured.what,
     ms(result.measured.median),
@@ -93,6 +97,8 @@ function table({ results, breakdown, load }: Report): string {
     "",
     "Where the time of one more container in a batch goes:",
     ...layOut(shares).map((line) => `  ${line}`),
+    "",
+    `A twin with shifted ids takes ${humanBytes(twin.exclusive)} of data and ${humanBytes(twin.metadata)} of metadata of its own.`,
     "",
     ...METHODS,
     `Load of this machine: ${loadText(load.before)} before, ${loadText(load.after)} after.`,

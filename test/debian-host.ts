@@ -200,16 +200,13 @@ const DISKS: Record<string, Behaviour> = {
 // a build that works: packages and staged files make a small tree
 const TEMPLATE_BUILD: Record<string, Behaviour> = {
   "apt-get indextargets": readFixture("apt/indextargets-debian-13.txt"),
-  "tar --create": ({ argv, tree }) => {
-    const folder = argv[argv.indexOf("--directory") + 1] ?? "";
-    return tree
-      .below(folder)
-      .map((path) => `${path.slice(folder.length)} ${tree.get(path)?.text ?? ""}\n`)
-      .join("");
-  },
+  "tar --create": ({ argv, tree }) => contentOf(tree, argv[argv.indexOf("--directory") + 1] ?? ""),
   setpriv: { stdout: "a tar stream", stderr: readFixture("mmdebstrap/progress.txt") },
+  // looks at ids, or shifts them, of which this tree has none in its content
+  "setpriv --pdeathsig KILL -- perl": "",
   "tar --extract": ({ argv, tree }) =>
     tree.put(`${argv[argv.indexOf("--directory") + 1]}/etc/debian_version`, { text: "13.2\n" }),
+  env: ({ argv: [, folder = ""], tree }) => contentOf(tree, folder.slice("--chdir=".length)),
   "sha256sum --binary": ({ options }) => `${sha256(options.input ?? "")} *-\n`,
   "du --summarize": "104857600\t.\n",
   "dpkg-query --show": "systemd 257.9-1\nssh 1:10.0\n",
@@ -260,6 +257,13 @@ function copyTree(tree: Tree, from: string, to: string): void {
     const { inode: _, ...entry } = tree.get(path) ?? { inode: 0 };
     tree.put(`${to}${path.slice(from.length)}`, entry);
   }
+}
+
+function contentOf(tree: Tree, folder: string): string {
+  return tree
+    .below(folder)
+    .map((path) => `${path.slice(folder.length)} ${tree.get(path)?.text ?? ""}\n`)
+    .join("");
 }
 
 /** The subvolumes below a path, each before those inside it. */

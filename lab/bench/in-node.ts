@@ -17,7 +17,17 @@ export interface Samples {
   /** Of each container that the product's own functions made in one process. */
   readonly parts: Record<Part, Series>;
   readonly reinstall: Series;
+  readonly shift: Record<"twin" | "copy", Series>;
+  readonly twin: Twin;
   readonly containersListed: number;
+}
+
+/** What the twin of a template takes that the template does not take already; bytes. */
+export interface Twin {
+  /** As `btrfs filesystem du` says. */
+  readonly exclusive: number;
+  /** By how much the metadata of the pool grew. */
+  readonly metadata: number;
 }
 
 const POOL = "/var/lib/op-dbus";
@@ -28,7 +38,7 @@ const ARCHIVE = "/tmp/template.tar.zst";
 const SNAPSHOT = ["btrfs", "subvolume", "snapshot", "--"] as const;
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-const ROUNDS = { startUp: 21, cold: 11, batch: 6, reinstall: 11 };
+const ROUNDS = { startUp: 21, cold: 11, batch: 6, reinstall: 11, shift: 6 };
 const PER_BATCH = 10;
 const LISTED = 10;
 
@@ -89,14 +99,10 @@ function measureCold() {
   time("tar", "--zstd", "--numeric-owner", "-cf", ARCHIVE, "-C", TEMPLATE, ".");
   return takeTurns(ROUNDS.cold, {
     create: () => time(...create(next("cold"))),
-    unpack: async () => {
+    unpack: () => {
       const into = join(SCRATCH, next("unpacked"));
       time("btrfs", "subvolume", "create", into);
-      const took = time("tar", "--zstd", "--numeric-owner", "-xpf", ARCHIVE, "-C", into);
-      // what it left to be written must not slow down what comes next
-      time("sync");
-      await delay(1000);
-      return [took];
+      return settled(time("tar", "--zstd", "--numeric-owner", "-xpf", ARCHIVE, "-C", into));
     },
   });
 }
@@ -174,10 +180,51 @@ function createInParts(round: number): Series {
   return [];
 }
 
+function measureShift() {
+  return takeTurns(ROUNDS.shift, {
+    twin: () => settled(time("op-dbus", "template", "shift", "debian-base", "--id-start", nextIdStart())),
+    copy: () => settled(time("cp", "--archive", "--reflink=always", TEMPLATE, join(SCRATCH, next("copied")))),
+  });
+}
+
+let idStart = 1_000_000;
+
+/** One at which there is no twin yet. */
+function nextIdStart(): string {
+  idStart += 65_536;
+  return String(idStart);
+}
+
+/** Lets the disk rest: what one thing left to be written must not slow down the next. */
+async function settled(took: number): Promise<Series> {
+  time("sync");
+  await delay(1000);
+  return [took];
+}
+
+function weighTwin(): Twin {
+  time("sync");
+  const before = metadataUsed();
+  const { stdout } = run("op-dbus", "template", "shift", "debian-base", "--id-start", nextIdStart(), "--json");
+  time("sync");
+  const { path } = JSON.parse(stdout) as { path: string };
+  const usage = run("btrfs", "filesystem", "du", "--summarize", "--raw", path).stdout;
+  return {
+    exclusive: Number(usage.trim().split("\n").at(-1)?.trim().split(/\s+/)[1]),
+    metadata: metadataUsed() - before,
+  };
+}
+
+function metadataUsed(): number {
+  return Number(/^Metadata.* used=(\d+)$/m.exec(run("btrfs", "filesystem", "df", "--raw", POOL).stdout)?.[1]);
+}
+
 mkdirSync(SCRATCH, { recursive: true });
 const startUp = await measureStartUp();
 const { parts: _, ...batch } = await measureBatch();
 const cold = await measureCold();
 const { reinstall } = await takeTurns(ROUNDS.reinstall, { reinstall: () => time("opdbus-pve", "install", "--yes") });
-const samples: Samples = { startUp, cold, batch, parts, reinstall, containersListed: LISTED };
+const shift = await measureShift();
+const twin = weighTwin();
+const samples: Samples = { startUp, cold, batch, parts, reinstall, shift, twin, containersListed: LISTED };
 process.stdout.write(`${JSON.stringify(samples)}\n`);

@@ -32,7 +32,7 @@ export interface Share {
 }
 
 /** Holds what was measured against the goals. */
-export function judge({ startUp, cold, batch, reinstall, containersListed }: Samples): Result[] {
+export function judge({ startUp, cold, batch, reinstall, shift, containersListed }: Samples): Result[] {
   const emptyNode = measure("node -e 0", startUp.emptyNode);
   const create = measure("container create, whole command", cold.create);
   return [
@@ -47,6 +47,12 @@ export function judge({ startUp, cold, batch, reinstall, containersListed }: Sam
     against("version", measure("op-dbus --version", startUp.version), emptyNode, 1.3),
     against("list", measure(`container list of ${containersListed}`, startUp.list), emptyNode, 2.5),
     within("install-again", measure("second install", reinstall), 1000),
+    against(
+      "shift-to-copy",
+      measure("template shift, whole command", shift.twin),
+      measure("cp -a --reflink=always of the same tree", shift.copy),
+      1,
+    ),
   ];
 }
 

@@ -100,6 +100,10 @@ function addTemplate(program: Command): void {
   add(template, "verify <name>", "compute the digest again and compare")
     .option("--template-version <version>", "this version; the current one otherwise")
     .action(async (name, options) => (await import("./template.ts")).verify(name, options));
+  add(template, "shift <name>", "make a twin of a version with its ids shifted on the disk, as Proxmox VE wants them")
+    .option("--template-version <version>", "this version; the current one otherwise")
+    .option("--id-start <id>", "the id that root gets; 65536 ids follow each other", "100000")
+    .action(async (name, options) => (await import("./template.ts")).shift(name, options));
   add(template, "remove <name>", "remove a template, or one version of it")
     .option("--template-version <version>", "only this version")
     .option("-y, --yes", "do not ask")

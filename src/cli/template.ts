@@ -1,4 +1,5 @@
 import { EXIT, UserError } from "../host/errors.ts";
+import { ID_RANGE_SIZE, LAST_ID } from "../config/limits.ts";
 import { checkTemplateName, checkTemplateVersion } from "../config/names.ts";
 import { mirrorsIn } from "../config/settings.ts";
 import { loadSettings } from "../config/load-settings.ts";
@@ -7,8 +8,10 @@ import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { describeTemplates, type TemplateSummary } from "../templates/describe.ts";
 import { listVersions, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
-import { removeTemplate, verifyTemplate } from "../templates/versions.ts";
+import { findTwin, listAllTwins, shiftTemplate } from "../templates/shifted.ts";
+import { removeTemplate, type TreeVerdict, type Verdict, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
+import { wholeNumber } from "./numbers.ts";
 import {
   type CommonOptions,
   confirm,
@@ -89,7 +92,8 @@ export async function show(name: string, options: CommonOptions & { readonly pac
     const version = await requireVersion(host, name);
     const manifest = await readManifest(host, name, version);
     const versions = await listVersions(host, name);
-    if (json) return out.json({ ...manifest, versions: versions.map((each) => each.version) });
+    const twins = await listAllTwins(host, name);
+    if (json) return out.json({ ...manifest, versions: versions.map((each) => each.version), twins });
     const { packages, ...facts } = manifest;
     for (const [key, value] of Object.entries(facts))
       out.print(`${key.padEnd(16)}  ${key === "bytes" ? humanBytes(Number(value)) : String(value)}`);
@@ -97,6 +101,8 @@ export async function show(name: string, options: CommonOptions & { readonly pac
     out.print(
       `${"versions".padEnd(16)}  ${versions.map((each) => `${each.version}${each.current ? " (current)" : ""}`).join(", ")}`,
     );
+    for (const twin of twins)
+      out.print(`${"twin".padEnd(16)}  ${twin.version}, ids from ${twin.idStart}, ${twin.path}`);
     if (options.packages) out.table(["PACKAGE", "VERSION"], Object.entries(packages));
   });
 }
@@ -119,15 +125,59 @@ export async function verify(name: string, options: CommonOptions & VersionOptio
     await requirePool(host);
     const verdict = await withPatience(session, `verify ${name}`, () => verifyTemplate(host, name, version));
     if (json) out.json({ schema: 1, ...verdict });
-    else if (verdict.ok) out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
-    if (verdict.ok) return;
-    const why = verdict.sealed
-      ? `its digest is ${verdict.found}, and was ${verdict.wanted}`
-      : "it is not sealed (read-only) any more";
-    throw new UserError(`The template ${name} ${verdict.version} is not what was built: ${why}`, {
+    if (!verdict.ok) throw notWhatWasBuilt(verdict);
+    if (json) return;
+    out.print(`${name} ${verdict.version}: sealed and unchanged, digest ${verdict.found}`);
+    for (const { idStart } of verdict.twins) out.print(`its twin with ids from ${idStart}: the same`);
+  });
+}
+
+function notWhatWasBuilt({ name, version, sealed, wanted, found, twins }: Verdict): UserError {
+  const why = (tree: Pick<TreeVerdict, "sealed" | "found">) =>
+    tree.sealed ? `its digest is ${tree.found}, and was ${wanted}` : "it is not sealed (read-only) any more";
+  const twin = twins.find(({ ok }) => !ok);
+  if (twin === undefined || !sealed || found !== wanted) {
+    return new UserError(`The template ${name} ${version} is not what was built: ${why({ sealed, found })}`, {
       hint: `op-dbus template build ${name}`,
       exitCode: EXIT.unverified,
     });
+  }
+  const anew = `op-dbus template shift ${name} --template-version ${version} --id-start ${twin.idStart}`;
+  return new UserError(
+    `The twin of ${name} ${version} with ids from ${twin.idStart} is not what was made: ${why(twin)}`,
+    {
+      hint: `btrfs property set ${twin.path} ro false; ${anew}   # makes it anew`,
+      exitCode: EXIT.unverified,
+    },
+  );
+}
+
+// below are the ids of the host's own users, and of containers without a range
+const LEAST_START = ID_RANGE_SIZE;
+
+/** `op-dbus template shift` */
+export async function shift(
+  name: string,
+  options: CommonOptions & VersionOption & { readonly idStart: string },
+): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    checkTemplateName(name);
+    const idStart = wholeNumber("--id-start", options.idStart, LEAST_START, LAST_ID - ID_RANGE_SIZE + 1);
+    await requirePool(host);
+    const version = await requireVersion(host, name, checkedVersion(options));
+    const found = await findTwin(host, name, version, idStart);
+    const make = () =>
+      recorded(session, "template_shift", name, { version, idStart }, () =>
+        shiftTemplate(host, name, version, idStart),
+      );
+    const twin = found ?? (await withPatience(session, `shift ${name}`, make));
+    const result = found === undefined ? "made" : "found";
+    if (json) return out.json({ schema: 1, name, ...twin, result });
+    out.print(
+      `${name} ${version} with ids from ${idStart}: ${found === undefined ? "made" : "is there"}, ${twin.path}`,
+    );
   });
 }
 

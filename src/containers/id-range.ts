@@ -1,7 +1,5 @@
+import { ID_RANGE_SIZE } from "../config/limits.ts";
 import type { HostView } from "../host/host.ts";
-
-/** A container sees 65536 users, as on any Linux system. */
-export const ID_RANGE_SIZE = 65536;
 
 // below are real users; the first range of Debian's useradd starts here
 const FIRST_SUBORDINATE_ID = 100_000;
@@ -11,9 +9,6 @@ interface Range {
   readonly start: number;
   readonly size: number;
 }
-
-/** Ids end before 2^32 - 1, which stands for none (credentials(7)). */
-export const LAST_ID = 2 ** 32 - 2;
 
 /**
  * Where the ids of root's containers begin on the host: root's own range,

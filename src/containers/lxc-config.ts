@@ -1,6 +1,6 @@
 import { join } from "node:path";
+import { ID_RANGE_SIZE } from "../config/limits.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
-import { ID_RANGE_SIZE } from "./id-range.ts";
 
 /** What of the host the configuration depends on. */
 export interface HostFacts {

@@ -1,7 +1,7 @@
 import { EXIT, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { refuseMountsIn } from "./mounts.ts";
-import { deleteSubvolume } from "./subvolumes.ts";
+import { deleteSubvolume, isSubvolume } from "./subvolumes.ts";
 
 /** Unfinished work carries its process in its name, so that what a dead one left can be told from what a live one makes. */
 const CLAIM = /^\.(?:new|gone)-(\d+)-(\d+)-/;
@@ -57,10 +57,19 @@ export async function discardFailed(host: Host, path: string, error: unknown): P
   }
 }
 
-/** Removes a folder and the subvolume `rootfs` in it. @throws {UserError} when something is mounted in it */
+/**
+ * Removes a folder, the subvolume `rootfs` in it, and those in its folders: a
+ * version of a template holds its twins.
+ * @throws {UserError} when something is mounted in it
+ */
 export async function discard(host: Host, path: string): Promise<void> {
   await refuseMountsIn(host, path);
   await deleteSubvolume(host, `${path}/rootfs`);
+  // what is in `rootfs` is gone now, and all else in here is ours
+  for (const name of (await host.list(path)) ?? []) {
+    const inside = `${path}/${name}/rootfs`;
+    if (isSubvolume(await host.stat(inside))) await deleteSubvolume(host, inside);
+  }
   await host.remove(path);
 }
 

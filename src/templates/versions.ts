@@ -4,7 +4,7 @@ import type { Host } from "../host/host.ts";
 import { claimName, discard, findAbandoned } from "../pool/claims.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
-import { digestTree } from "./digest.ts";
+import { digestShifted, digestTree } from "./digest.ts";
 import {
   listVersions,
   lockTemplate,
@@ -15,32 +15,57 @@ import {
   versionFolder,
   type Manifest,
 } from "./manifest.ts";
+import { listTwins, type Twin } from "./shifted.ts";
 
-/** Whether a version is what was built. */
-export interface Verdict {
+/** What a look at a sealed tree found. */
+export interface TreeVerdict {
+  readonly sealed: boolean;
+  /** Its digest. */
+  readonly found: string;
+}
+
+/** Whether a version is what was built, and each of its twins the same. */
+export interface Verdict extends TreeVerdict {
   readonly name: string;
   readonly version: string;
-  readonly sealed: boolean;
   readonly wanted: string;
-  readonly found: string;
+  readonly twins: readonly (Twin & TreeVerdict & { readonly ok: boolean })[];
+  /** Of all of it. */
   readonly ok: boolean;
 }
 
-/** Computes a version's digest anew and compares it with its manifest. */
+/**
+ * Computes a version's digest anew and compares it with its manifest; that of
+ * a twin is the same, read by those whose ids it has.
+ * @throws {UserError} when there is no such version, or root may not map the ids of a twin
+ */
 export async function verifyTemplate(host: Host, name: string, version?: string): Promise<Verdict> {
   const chosen = await requireVersion(host, name, version);
-  const rootfs = join(versionFolder(name, chosen), "rootfs");
   const { digest: wanted } = await readManifest(host, name, chosen);
-  const sealed = await isReadOnly(host, rootfs);
-  const { digest: found } = await digestTree(host, rootfs);
-  return { name, version: chosen, sealed, wanted, found, ok: sealed && wanted === found };
+  const isRight = ({ sealed, found }: TreeVerdict) => sealed && found === wanted;
+  const itself = await lookAtVersion(host, name, chosen);
+  const twins: Verdict["twins"][number][] = [];
+  for (const twin of await listTwins(host, name, chosen)) {
+    const sealed = await isReadOnly(host, twin.path);
+    const found = await digestShifted(host, twin.path, twin.idStart);
+    twins.push({ ...twin, sealed, found, ok: isRight({ sealed, found }) });
+  }
+  const ok = isRight(itself) && twins.every((twin) => twin.ok);
+  return { name, version: chosen, ...itself, wanted, twins, ok };
+}
+
+async function lookAtVersion(host: Host, name: string, version: string): Promise<TreeVerdict> {
+  const rootfs = join(versionFolder(name, version), "rootfs");
+  return { sealed: await isReadOnly(host, rootfs), found: (await digestTree(host, rootfs)).digest };
 }
 
 /** A version with this content that is whole, sealed and unchanged. */
 export async function findWhole(host: Host, name: string, digest: string): Promise<Manifest | undefined> {
   for (const { version, manifest } of await listVersions(host, name)) {
     const isThere = (await host.stat(join(versionFolder(name, version), "rootfs"))) !== undefined;
-    if (manifest?.digest === digest && isThere && (await verifyTemplate(host, name, version)).ok) return manifest;
+    if (manifest?.digest !== digest || !isThere) continue;
+    const { sealed, found } = await lookAtVersion(host, name, version);
+    if (sealed && found === digest) return manifest;
   }
   return undefined;
 }

@@ -15,7 +15,7 @@ function run(...args: string[]) {
 
 const COMMANDS = {
   "": ["install", "uninstall", "status", "doctor", "query", "template", "container", "audit"],
-  template: ["build", "list", "show", "verify", "remove"],
+  template: ["build", "list", "show", "verify", "shift", "remove"],
   container: ["create", "list", "show", "start", "stop", "restart", "exec", "console", "logs", "destroy"],
   audit: ["log", "verify"],
 };

@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { findIdRange, ID_RANGE_SIZE, nextFreeId } from "../../src/containers/id-range.ts";
+import { ID_RANGE_SIZE } from "../../src/config/limits.ts";
+import { findIdRange, nextFreeId } from "../../src/containers/id-range.ts";
 import { environmentStep } from "../../src/install/steps/environment.ts";
 import { debianHost } from "../debian-host.ts";
 

@@ -1,4 +1,5 @@
-import { findIdRange, ID_RANGE_SIZE, LAST_ID, nextFreeId } from "../../containers/id-range.ts";
+import { ID_RANGE_SIZE, LAST_ID } from "../../config/limits.ts";
+import { findIdRange, nextFreeId } from "../../containers/id-range.ts";
 import { LXC_PATH } from "../../containers/lxc-link.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";

@@ -1,0 +1,103 @@
+import { join } from "node:path";
+import { ID_RANGE_SIZE } from "../config/limits.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
+import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { refuseUnshiftable, shiftIds } from "../pool/shift-ids.ts";
+import { isReadOnly, setReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
+import { listVersions, lockTemplate, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
+
+/**
+ * A version with its ids shifted on the disk, which is what the unprivileged
+ * containers of Proxmox VE want: the same files, sealed as well. It lies in the
+ * version's folder and goes with it.
+ */
+export interface Twin {
+  readonly version: string;
+  /** What id 0 is on the disk; 65536 ids follow each other. */
+  readonly idStart: number;
+  /** Its root file system. */
+  readonly path: string;
+}
+
+function twinFolder(name: string, version: string, idStart: number): string {
+  return join(versionFolder(name, version), `shifted-${idStart}`);
+}
+
+function twinOf(name: string, version: string, idStart: number): Twin {
+  return { version, idStart, path: join(twinFolder(name, version, idStart), "rootfs") };
+}
+
+/** The twins of a version, lowest ids first. */
+export async function listTwins(host: HostView, name: string, version: string): Promise<Twin[]> {
+  const names = (await host.list(versionFolder(name, version))) ?? [];
+  const starts = names.flatMap((each) => /^shifted-(\d+)$/.exec(each)?.[1] ?? []).map(Number);
+  return starts.toSorted((one, other) => one - other).map((idStart) => twinOf(name, version, idStart));
+}
+
+/** The twins of all versions of a template, those of the oldest version first. */
+export async function listAllTwins(host: HostView, name: string): Promise<Twin[]> {
+  const versions = await listVersions(host, name);
+  return (await Promise.all(versions.map(({ version }) => listTwins(host, name, version)))).flat();
+}
+
+/** A twin that is there; undefined when it is not, or is not sealed any more. */
+export async function findTwin(
+  host: HostView,
+  name: string,
+  version: string,
+  idStart: number,
+): Promise<Twin | undefined> {
+  const twin = twinOf(name, version, idStart);
+  return (await isReadOnly(host, twin.path)) ? twin : undefined;
+}
+
+/**
+ * Makes the twin of a version, where there is none: a snapshot that shares all
+ * data with it, with ids shifted, sealed, and then put in its place in one
+ * step. One that is not sealed any more is made anew.
+ * @throws {UserError} when there is no such version, or something in it cannot be shifted
+ */
+export async function shiftTemplate(host: Host, name: string, version: string, idStart: number): Promise<Twin> {
+  const release = await lockTemplate(host, name, "shift");
+  try {
+    await sweepAbandoned(host, templateFolder(name));
+    await requireVersion(host, name, version);
+    return (await findTwin(host, name, version, idStart)) ?? (await makeTwin(host, name, version, idStart));
+  } finally {
+    await release();
+  }
+}
+
+async function makeTwin(host: Host, name: string, version: string, idStart: number): Promise<Twin> {
+  const shift = { start: idStart, size: ID_RANGE_SIZE };
+  const rootfs = join(versionFolder(name, version), "rootfs");
+  if (!(await isReadOnly(host, rootfs))) {
+    throw new UserError(`Unable to shift ${name} ${version}: it is not sealed (read-only) any more`, {
+      hint: `op-dbus template build ${name}`,
+    });
+  }
+  await refuseUnshiftable(host, rootfs, shift);
+  const work = join(templateFolder(name), await claimName(host, "new", `${version}-shifted-${idStart}`));
+  try {
+    await host.makeDirectory(work, { mode: 0o700 });
+    await snapshotSubvolume(host, rootfs, join(work, "rootfs"));
+    await shiftIds(host, join(work, "rootfs"), shift);
+    // on the disk before it is anybody's twin
+    await host.run(["btrfs", "filesystem", "sync", join(work, "rootfs")]);
+    await setReadOnly(host, join(work, "rootfs"), true);
+    await removeOpened(host, name, version, idStart);
+    await host.rename(work, twinFolder(name, version, idStart));
+  } catch (error) {
+    throw await discardFailed(host, work, error);
+  }
+  return twinOf(name, version, idStart);
+}
+
+async function removeOpened(host: Host, name: string, version: string, idStart: number): Promise<void> {
+  const folder = twinFolder(name, version, idStart);
+  if ((await host.stat(folder)) === undefined) return;
+  const gone = join(templateFolder(name), await claimName(host, "gone", `${version}-shifted-${idStart}`));
+  await host.rename(folder, gone);
+  await discard(host, gone);
+}
