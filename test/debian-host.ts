@@ -94,6 +94,10 @@ const BTRFS: Record<string, Behaviour> = {
   find: ({ argv, tree }) => {
     const path = argv[1] ?? "";
     if (argv.includes("-depth")) for (const each of subvolumesIn(tree, path).toReversed()) tree.drop(each);
+    if (!argv.includes("-printf")) return "";
+    const named = argv.flatMap((word, index) => (argv[index - 1] === "-path" ? [word] : []));
+    const found = named.filter((each) => tree.get(each)?.text);
+    return found.map((each) => `f ${each.slice(path.length + 1)}\0`).join("");
   },
   rmdir: ({ argv, tree }) => tree.drop(last(argv)),
   "btrfs property get": ({ argv, tree }) => {
@@ -190,6 +194,11 @@ const TEMPLATE_BUILD: Record<string, Behaviour> = {
       .below(folder)
       .map((path) => `${path.slice(folder.length)} ${tree.get(path)?.text ?? ""}\n`)
       .join("");
+  },
+  // a command that is confined to a tree works on that
+  "setpriv --pdeathsig KILL -- unshare --mount -- sh": ({ argv, run }) => {
+    const [rootfs = "", , , , , ...inner] = argv.slice(argv.indexOf("-c") + 2);
+    return run(inner.map((word) => word.replace("/tree", rootfs)) as unknown as Argv);
   },
   setpriv: { stdout: "a tar stream", stderr: readFixture("mmdebstrap/progress.txt") },
   "tar --extract": ({ argv, tree }) =>

@@ -3,11 +3,19 @@ import type { Host } from "../host/host.ts";
 import { BUILT_FILES, type Definition, keyFiles } from "./definition.ts";
 
 /** What must not be in a template: it would be the same secret, or the same identity, in every clone. */
-export const FORBIDDEN: readonly { readonly path: string; readonly what: string }[] = [
+export const FORBIDDEN: readonly {
+  readonly path: string;
+  readonly what: string;
+  /** In the words of find(1): what there must look like to be one. */
+  readonly test?: readonly string[];
+}[] = [
   { path: "/etc/ssh/ssh_host_rsa_key", what: "an SSH host key" },
   { path: "/etc/ssh/ssh_host_ecdsa_key", what: "an SSH host key" },
   { path: "/etc/ssh/ssh_host_ed25519_key", what: "an SSH host key" },
-  { path: "/var/lib/dbus/machine-id", what: "a machine id" },
+  // empty, or the word "uninitialized", it waits for one: machine-id(5)
+  { path: "/etc/machine-id", what: "a machine id", test: ["-size", "+14c"] },
+  // Debian has a link to the other one here
+  { path: "/var/lib/dbus/machine-id", what: "a machine id", test: ["-type", "f", "-size", "+0"] },
   { path: "/var/lib/systemd/random-seed", what: "a random seed" },
   { path: "/var/lib/systemd/credential.secret", what: "a credential key" },
   { path: "/etc/netclient", what: "a Netmaker identity" },

@@ -7,6 +7,7 @@ import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
 import { BUILT_FILES, type Definition } from "./definition.ts";
+import { unpackArgv } from "./tree-archive.ts";
 
 /**
  * Where mmdebstrap unpacks before it hands the tree on. Root's own, since what
@@ -85,21 +86,9 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
     "-",
     ...fill.sources,
   ];
-  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
-  const unpack: Argv = [
-    "tar",
-    "--extract",
-    "--directory",
-    fill.rootfs,
-    "--numeric-owner",
-    "--preserve-permissions",
-    "--xattrs",
-    "--xattrs-include=security.capability",
-    "--exclude=./dev/*",
-  ];
   const phases = followPhases(`building ${definition.name}`, report);
   try {
-    await host.pipe(build, unpack, {
+    await host.pipe(build, unpackArgv(fill.rootfs), {
       env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
       onLine: phases.hear,
     });
