@@ -112,16 +112,7 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
       changes.push(`run ${shellText(argv)}`);
       take(Buffer.from((await succeed(argv)).stdout, "latin1"));
     },
-    async obtain(source, path, { limit, onBytes }) {
-      changes.push(`obtain ${source} to ${path}`);
-      const text = network[source] ?? tree.get(source)?.text;
-      if (text === undefined) throw new UserError(`Unable to get ${source}: there is no such file`);
-      const bytes = Buffer.from(text, "latin1");
-      if (bytes.length > limit) throw new UserError(`Unable to get ${source}: it is larger than ${limit} bytes`);
-      onBytes?.(bytes.length, bytes.length);
-      tree.put(path, { text, mode: 0o600 });
-      return { sha256: createHash("sha256").update(bytes).digest("hex"), bytes: bytes.length };
-    },
+    obtain: obtainFrom(tree, changes, network),
     async interactive(argv) {
       changes.push(`run ${shellText(argv)}`);
       return (await execute(argv)).exitCode;
@@ -132,5 +123,19 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
       locks.set(path, holder);
       return async () => void locks.delete(path);
     },
+  };
+}
+
+/** Bytes are text in latin1 here. */
+function obtainFrom(tree: Tree, changes: string[], network: Readonly<Record<string, string>>): Host["obtain"] {
+  return async (source, path, { limit, onBytes }) => {
+    changes.push(`obtain ${source} to ${path}`);
+    const text = network[source] ?? tree.get(source)?.text;
+    if (text === undefined) throw new UserError(`Unable to get ${source}: there is no such file`);
+    const bytes = Buffer.from(text, "latin1");
+    if (bytes.length > limit) throw new UserError(`Unable to get ${source}: it is larger than ${limit} bytes`);
+    onBytes?.(bytes.length, bytes.length);
+    tree.put(path, { text, mode: 0o600 });
+    return { sha256: createHash("sha256").update(bytes).digest("hex"), bytes: bytes.length };
   };
 }

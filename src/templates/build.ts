@@ -1,22 +1,21 @@
-import { dirname, join } from "node:path";
-import { EXIT, UserError } from "../host/errors.ts";
+import { dirname } from "node:path";
+import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, sweepAbandoned } from "../pool/claims.ts";
 import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { createSubvolume } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
-import { addVersion, timeStamp } from "./add-version.ts";
-import type { Definition } from "./definition.ts";
-import { explainFailure, fillRootfs, SCRATCH } from "./fill-rootfs.ts";
+import { addVersion, type Facts, type NewVersion, timeStamp } from "./add-version.ts";
+import { type Definition, isArchive } from "./definition.ts";
+import { fillFromArchive, forgetArchive } from "./fill-from-archive.ts";
+import { explainFailure, type Fill, fillRootfs } from "./fill-rootfs.ts";
 import { lockTemplate, type Manifest } from "./manifest.ts";
-import { aptSources, type Mirrors } from "./mirror.ts";
+import { inScratch } from "./scratch.ts";
+import { findSource, type Source, type SourceOptions } from "./source.ts";
 import { pruneVersions } from "./versions.ts";
 
 /** How a template is built. */
-export interface BuildOptions extends Mirrors {
-  /** One of the definition's suites; the first unless given. */
-  readonly suite?: string;
+export interface BuildOptions extends SourceOptions {
   /** Clamps every time stamp in the template (reproducible-builds.org); now unless given. */
   readonly sourceDateEpoch?: number;
   /** How many versions may stay, the new one among them; all unless given. */
@@ -45,47 +44,76 @@ export async function buildTemplate(
   options: BuildOptions,
   report: Report,
 ): Promise<Built> {
-  await requirePool(host);
-  const suite = chooseSuite(definition, options.suite);
-  const { lines: sources, lacksSecurity } = await aptSources(host, options, suite, definition.source);
-  if (lacksSecurity) {
-    const text = `${definition.name} is built without security updates: this host's apt has none; [templates] security_mirror names an archive`;
-    report({ kind: "warn", text });
-  }
-  await requireSpace(host, definition.name);
-  const release = await lockTemplate(host, definition.name, "build");
-  try {
-    const manifest = await buildVersion(host, definition, { ...options, suite }, sources, report);
+  return locked(host, definition, options, report, async (wanted) => {
+    const manifest = await addVersion(host, wanted, report);
+    if (isArchive(definition)) await forgetArchive(host, definition.name);
     const pruned = options.keep === undefined ? [] : await prune(host, definition.name, options.keep, report);
     return { manifest, pruned };
+  });
+}
+
+/**
+ * Builds a template, and keeps the result only when it is a version that is there already.
+ * @returns undefined when it was not, and is gone
+ */
+export async function buildKnown(
+  host: Host,
+  definition: Definition,
+  options: BuildOptions,
+  report: Report,
+): Promise<Manifest | undefined> {
+  return locked(host, definition, options, report, (wanted) =>
+    addVersion(host, { ...wanted, onlyKnown: true }, report),
+  );
+}
+
+async function locked<Result>(
+  host: Host,
+  definition: Definition,
+  options: BuildOptions,
+  report: Report,
+  add: (wanted: NewVersion & { onlyKnown?: false }) => Promise<Result>,
+): Promise<Result> {
+  const { name } = definition;
+  await requirePool(host);
+  const source = await findSource(host, definition, options);
+  if (source.type === "packages" && source.lacksSecurity) {
+    const text = `${name} is built without security updates: this host's apt has none; [templates] security_mirror names an archive`;
+    report({ kind: "warn", text });
+  }
+  await requireSpace(host, name);
+  const release = await lockTemplate(host, name, "build");
+  try {
+    return await inScratch(host, name, async (scratch) => {
+      const epoch = options.sourceDateEpoch ?? Math.floor(Date.now() / 1000);
+      const fill = async (rootfs: string, version: string): Promise<Facts> => {
+        await createSubvolume(host, rootfs);
+        const facts = await fillFrom(host, definition, source, { version, epoch, scratch, rootfs }, report);
+        return { ...facts, definition: definition.digest, sourceDateEpoch: epoch };
+      };
+      return await add({ name, stamp: timeStamp(epoch), task: `building ${name}`, fill });
+    });
+  } catch (error) {
+    throw explainFailure(error, definition, source);
   } finally {
     await release();
   }
 }
 
-async function buildVersion(
+async function fillFrom(
   host: Host,
   definition: Definition,
-  { suite, sourceDateEpoch }: BuildOptions & { suite: string },
-  sources: readonly string[],
+  source: Source,
+  to: Omit<Fill<never, never>, "definition" | "source">,
   report: Report,
-): Promise<Manifest> {
-  await sweepAbandoned(host, SCRATCH);
-  const epoch = sourceDateEpoch ?? Math.floor(Date.now() / 1000);
-  const scratch = join(SCRATCH, await claimName(host, "new", definition.name));
-  const fill = async (rootfs: string, version: string) => {
-    await createSubvolume(host, rootfs);
-    await fillRootfs(host, { definition, suite, version, sources, epoch, scratch, rootfs }, report);
-    return { suite, definition: definition.digest, sourceDateEpoch: epoch };
-  };
-  try {
-    const task = `building ${definition.name}`;
-    return await addVersion(host, { name: definition.name, stamp: timeStamp(epoch), task, fill }, report);
-  } catch (error) {
-    throw explainFailure(error, definition, sources);
-  } finally {
-    await host.remove(scratch);
+): Promise<Facts> {
+  if (isArchive(definition) && source.type === "archive") {
+    await fillFromArchive(host, { definition, source, ...to }, report);
+    return { origin: source };
   }
+  if (isArchive(definition) || source.type === "archive") throw new Error("a definition and a source of two kinds");
+  await fillRootfs(host, { definition, source, ...to }, report);
+  return { suite: source.suite };
 }
 
 // the new version is built and current, whatever becomes of the old ones
@@ -97,16 +125,6 @@ async function prune(host: Host, name: string, keep: number, report: Report): Pr
     report({ kind: "warn", text: `an old version of ${name} could not be removed: ${error.message}` });
     return [];
   }
-}
-
-function chooseSuite(definition: Definition, wanted: string | undefined): string {
-  const { suites } = definition.source;
-  const suite = wanted ?? suites[0];
-  if (suite !== undefined && suites.includes(suite)) return suite;
-  throw new UserError(`The template ${definition.name} cannot be built from ${JSON.stringify(wanted)}`, {
-    hint: `its suites are ${suites.join(", ")}, see ${definition.file}`,
-    exitCode: EXIT.usage,
-  });
 }
 
 async function requireSpace(host: HostView, name: string): Promise<void> {

@@ -1,6 +1,6 @@
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import type { Host } from "../host/host.ts";
-import { BUILT_FILES, type Definition, keyFiles } from "./definition.ts";
+import { BUILT_FILES, type Definition, isArchive, keyFiles, type PackagesDefinition } from "./definition.ts";
 
 /** What must not be in a template: it would be the same secret, or the same identity, in every clone. */
 export const FORBIDDEN: readonly {
@@ -22,6 +22,21 @@ export const FORBIDDEN: readonly {
   { path: "/etc/netmaker/join-key", what: "a Netmaker join key" },
 ];
 
+/** Patterns of what makes a machine itself, and of what it did so far; none of it goes into a template. */
+export const IDENTITY: readonly string[] = [
+  "/etc/ssh/ssh_host_*",
+  "/var/lib/dbus/machine-id",
+  "/etc/hostname",
+  "/etc/resolv.conf",
+  "/var/lib/systemd/random-seed",
+  "/var/lib/systemd/credential.secret",
+  "/var/log/apt",
+  "/var/log/dpkg.log",
+  "/var/log/alternatives.log",
+  "/var/log/bootstrap.log",
+  "/var/cache/ldconfig/aux-cache",
+];
+
 interface TemplateFile {
   readonly path: string;
   readonly mode: number;
@@ -29,14 +44,18 @@ interface TemplateFile {
 }
 
 /** The files that are laid over the packages, the script that finishes the template among them. */
-export function templateFiles(definition: Definition, suite: string, version: string): TemplateFile[] {
+export function templateFiles(definition: Definition, suite: string | undefined, version: string): TemplateFile[] {
   const marker = { schema: 1, name: definition.name, version, suite, definition: definition.digest };
   return [
     ...definition.files.map(({ path, mode, content }) => ({ path, mode: Number.parseInt(mode, 8), content })),
     ...keyFiles(definition).map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` })),
     { path: BUILT_FILES.marker, mode: 0o644, content: `${JSON.stringify(marker)}\n` },
-    { path: BUILT_FILES.locale, mode: 0o644, content: `LANG=${definition.locale}\n` },
-    { path: BUILT_FILES.timezone, mode: 0o644, content: `${definition.timezone}\n` },
+    ...(isArchive(definition)
+      ? []
+      : [
+          { path: BUILT_FILES.locale, mode: 0o644, content: `LANG=${definition.locale}\n` },
+          { path: BUILT_FILES.timezone, mode: 0o644, content: `${definition.timezone}\n` },
+        ]),
     { path: BUILT_FILES.finish, mode: 0o700, content: finishScript(definition) },
   ];
 }
@@ -46,17 +65,31 @@ export function hasOwnFiles(locale: string): boolean {
   return !/^(C|POSIX)(\.|$)/.test(locale);
 }
 
-// All names in here were checked by the definition's schema to need no quoting.
-function finishScript({ users, units, timezone, locale, root_ssh_keys, commands }: Definition): string {
+function finishScript(definition: Definition): string {
+  const { root_ssh_keys, commands } = definition;
   return [
     "#!/bin/sh",
     "set -eu",
+    ...(isArchive(definition) ? [] : setUpDebian(definition)),
+    ...(root_ssh_keys.length > 0 ? ["chmod 700 /root/.ssh"] : []),
+    ...commands,
+    // identity and traces of the build: each clone makes its own
+    `rm -rf ${IDENTITY.join(" ")}`,
+    // where systemd is not, the file need not be
+    "test ! -e /etc/machine-id || : >/etc/machine-id",
+    `rm -f ${BUILT_FILES.finish}`,
+    "",
+  ].join("\n");
+}
+
+// All names in here were checked by the definition's schema to need no quoting.
+function setUpDebian({ users, units, timezone, locale }: PackagesDefinition): string[] {
+  return [
     `test -e /usr/share/zoneinfo/${timezone} || { echo "there is no time zone ${timezone}" >&2; exit 1; }`,
     `ln -sfn /usr/share/zoneinfo/${timezone} /etc/localtime`,
     ...(hasOwnFiles(locale)
       ? [`echo "${locale} ${locale.split(".")[1] ?? "ISO-8859-1"}" >>/etc/locale.gen`, "locale-gen >/dev/null"]
       : []),
-    ...(root_ssh_keys.length > 0 ? ["chmod 700 /root/.ssh"] : []),
     ...users.flatMap(({ name, shell, groups, ssh_keys }) => [
       `useradd --create-home --shell ${shell}${groups.length > 0 ? ` --groups ${groups.join(",")}` : ""} -- ${name}`,
       ...(ssh_keys.length > 0 ? [`chown -R ${name}: /home/${name}`, `chmod 700 /home/${name}/.ssh`] : []),
@@ -64,15 +97,50 @@ function finishScript({ users, units, timezone, locale, root_ssh_keys, commands 
     ...units.enable.map((unit) => `systemctl enable --quiet ${unit}`),
     ...units.disable.map((unit) => `systemctl disable --quiet ${unit}`),
     ...units.mask.map((unit) => `systemctl mask --quiet ${unit}`),
-    ...commands,
-    // identity and traces of the build: each clone makes its own
-    "rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /etc/hostname /etc/resolv.conf",
-    "rm -f /var/lib/systemd/random-seed /var/lib/systemd/credential.secret",
-    "rm -rf /var/log/apt /var/log/dpkg.log /var/log/alternatives.log /var/log/bootstrap.log /var/cache/ldconfig/aux-cache",
-    ": >/etc/machine-id",
-    `rm -f ${BUILT_FILES.finish}`,
-    "",
-  ].join("\n");
+  ];
+}
+
+/**
+ * Packs the files that are laid over a tree.
+ * @param scratch a folder on the host, where nothing but the build looks
+ * @returns the archive
+ */
+export async function stageOverlay(
+  host: Host,
+  {
+    definition,
+    suite,
+    version,
+    epoch,
+    scratch,
+  }: {
+    readonly definition: Definition;
+    readonly suite?: string;
+    readonly version: string;
+    readonly epoch: number;
+    readonly scratch: string;
+  },
+): Promise<string> {
+  const files = templateFiles(definition, suite, version);
+  const overlay = join(scratch, "overlay");
+  const archive = join(scratch, "overlay.tar");
+  await host.makeDirectory(overlay, { mode: 0o700 });
+  await stageFiles(host, overlay, files);
+  await host.run([
+    "tar",
+    "--create",
+    "--file",
+    archive,
+    "--sort=name",
+    "--owner=0",
+    "--group=0",
+    `--mtime=@${epoch}`,
+    "--directory",
+    overlay,
+    // files only: folders keep the modes that their packages gave them
+    ...files.map(({ path }) => `.${path}`),
+  ]);
+  return archive;
 }
 
 /** Writes the files below a staging folder on the host, where nothing but the build looks. */

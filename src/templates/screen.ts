@@ -77,8 +77,11 @@ export function screenArchive(screening: Screening): Screener {
   let zeros = 0;
   let streamed = 0;
 
-  const header = (bytes: Buffer) => {
-    if (bytes.every((byte) => byte === 0)) return void zeros++;
+  const header = (bytes: Buffer): void => {
+    if (bytes.every((byte) => byte === 0)) {
+      zeros += 1;
+      return;
+    }
     if (zeros > 0) throw new Error("it goes on behind its end");
     const found = readHeader(bytes);
     const padded = Math.ceil(found.size / BLOCK) * BLOCK;

@@ -4,45 +4,41 @@ import type { Argv } from "../host/host.ts";
 const EXTENDED = ["--acls", "--xattrs", "--xattrs-include=security.capability", "--xattrs-include=user.*"];
 
 /**
- * The command that writes a tree as a tar stream with everything that makes
- * files what they are (names in order, numeric owners, modes, times,
- * capabilities, ACLs) and nothing that differs from copy to copy (inode
- * numbers, access times, BTRFS properties).
+ * What tar(1) is told to write a tree with everything that makes files what
+ * they are (names in order, numeric owners, modes, times, capabilities, ACLs)
+ * and nothing that differs from copy to copy (inode numbers, access times,
+ * BTRFS properties).
  */
+export const PACK_OPTIONS: readonly string[] = [
+  "--sort=name",
+  "--numeric-owner",
+  "--format=pax",
+  "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
+  ...EXTENDED,
+];
+
+/** The command that writes a tree as a tar stream, the same at each time. */
 export function packArgv(path: string): Argv {
-  return [
-    "tar",
-    "--create",
-    "--file=-",
-    "--directory",
-    path,
-    "--sort=name",
-    "--numeric-owner",
-    "--format=pax",
-    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
-    ...EXTENDED,
-    ".",
-  ];
+  return ["tar", "--create", "--file=-", "--directory", path, ...PACK_OPTIONS, "."];
 }
+
+/** What tar(1) is told to make a tree of what `PACK_OPTIONS` wrote. */
+export const UNPACK_OPTIONS: readonly string[] = [
+  "--numeric-owner",
+  "--preserve-permissions",
+  ...EXTENDED,
+  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
+  "--anchored",
+  "--exclude=./dev/*",
+  "--exclude=dev/*",
+];
 
 /** Where a command that is confined to a tree finds it. */
 const INSIDE = "/tree";
 
 /** The command that unpacks a tar stream into an empty tree, and can reach nothing but that tree. */
 export function unpackArgv(rootfs: string): Argv {
-  return confinedTo(rootfs, [
-    "tar",
-    "--extract",
-    "--directory",
-    INSIDE,
-    "--numeric-owner",
-    "--preserve-permissions",
-    ...EXTENDED,
-    // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
-    "--anchored",
-    "--exclude=./dev/*",
-    "--exclude=dev/*",
-  ]);
+  return confinedTo(rootfs, ["tar", "--extract", "--directory", INSIDE, ...UNPACK_OPTIONS]);
 }
 
 // A root of its own with the tree, and the host's /usr to read: a link in the tree leads nowhere else.
@@ -66,8 +62,18 @@ const CAPABILITIES = ["chown", "dac_override", "fowner", "fsetid", "setfcap"];
  */
 export function confinedTo(rootfs: string, argv: Argv): Argv {
   const allowed = `--bounding-set=-all${CAPABILITIES.map((name) => `,+${name}`).join("")}`;
-  return [
-    ...["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--", "sh", "-c", CONFINE, rootfs],
-    ...["setpriv", "--no-new-privs", allowed, "--", ...argv],
-  ] as unknown as Argv;
+  const confined = [
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "--",
+    "unshare",
+    "--mount",
+    "--",
+    "sh",
+    "-c",
+    CONFINE,
+    rootfs,
+  ] as const;
+  return [...confined, "setpriv", "--no-new-privs", allowed, "--", ...argv];
 }

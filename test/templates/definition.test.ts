@@ -2,19 +2,21 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { listDefinitions, readDefinition } from "../../src/templates/definition.ts";
+import { isArchive, listDefinitions, type PackagesDefinition, readDefinition } from "../../src/templates/definition.ts";
 import { TREE } from "../../src/tree.ts";
 
 const MINE = "/etc/opdbus/templates.d/mine.toml";
 const LEAST = 'description = "x"\n[source]\ntype = "mmdebstrap"\nsuites = ["trixie"]\n';
 
-function read(text: string) {
-  return readDefinition(memoryHost({ files: { [MINE]: text } }), "mine");
+async function read(text: string, file = MINE, name = "mine"): Promise<PackagesDefinition> {
+  const definition = await readDefinition(memoryHost({ files: { [file]: text } }), name);
+  if (isArchive(definition)) throw new Error("made from an archive");
+  return definition;
 }
 
 test("the shipped definition can be used as it is", async () => {
   const file = join(TREE, "templates/debian-base.toml");
-  const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), "debian-base");
+  const definition = await read(readFileSync(file, "utf8"), file, "debian-base");
   expect(definition).toMatchObject({ name: "debian-base", file, source: { suites: ["trixie", "bookworm"] } });
   expect(definition.packages).toEqual(expect.arrayContaining(["systemd", "openssh-server", "ifupdown"]));
   const firstboot = definition.files.find(({ path }) => path === "/usr/lib/opdbus/firstboot");

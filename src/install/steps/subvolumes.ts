@@ -6,7 +6,7 @@ import { findPool } from "../../pool/find-pool.ts";
 import { makePool } from "../../pool/make-pool.ts";
 import type { PoolRequest } from "../../pool/plan-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
-import { SCRATCH } from "../../templates/fill-rootfs.ts";
+import { SCRATCH } from "../../templates/scratch.ts";
 import { changesNeeded, type Finding, type Step } from "../step.ts";
 
 /** Step 2: the pool, its subvolumes, their compression and modes. */
