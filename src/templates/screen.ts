@@ -178,11 +178,13 @@ function memberScreen({ limit, wanted = [] }: Screening) {
     const { name = header.name, linkName = header.linkName, size = header.size, seen } = extension;
     extension = { seen: new Set() };
     members += 1;
+    if ((seen.has("path") && seen.has("L")) || (seen.has("linkpath") && seen.has("K"))) {
+      throw new Error(`${shown(header.name)} has two names`);
+    }
     const path = cleanPath(name, "member");
     const kind = type === "0" && name.endsWith("/") ? "folder" : KINDS[type];
     if (kind === undefined) throw new Error(`${shown(path)} is of the odd type ${JSON.stringify(type)}`);
-    if ((seen.has("path") && seen.has("L")) || (seen.has("linkpath") && seen.has("K")))
-      throw new Error(`${shown(path)} has two names`);
+    throw new Error(`${shown(path)} has two names`);
     if (kind !== "file" && size !== 0) throw new Error(`${shown(path)} has a size, and is no file`);
     if (kind === "device" && !path.startsWith("dev/")) throw new Error(`${shown(path)} is a device`);
     const before = kinds.get(path);

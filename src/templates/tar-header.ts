@@ -18,7 +18,7 @@ export function readHeader(block: Buffer): Header {
   const sum = block.reduce((total, byte, index) => total + (index >= 148 && index < 156 ? 32 : byte), 0);
   if (octal(block, 148, 8) !== sum) throw new Error("it is no tar archive, or damaged");
   const magic = block.toString("latin1", 257, 265);
-  if (magic !== "ustar\u000000" && magic !== "ustar  \0") throw new Error("it has members of an old or unknown format");
+  if (magic !== "ustar\x0000" && magic !== "ustar  \0") throw new Error("it has members of an old or unknown format");
   const prefix = magic.endsWith("00") ? text(block, 345, 155) : "";
   const name = text(block, 0, 100);
   const type = block[156] === 0 ? "0" : String.fromCodePoint(block[156] ?? 0);
