@@ -14,7 +14,7 @@ const folder = (name: string) => ({ name, type: "5", mode: 0o755 });
 const link = (name: string, linkName: string) => ({ name, type: "2", linkName });
 const hard = (name: string, linkName: string) => ({ name, type: "1", linkName });
 const file = (name: string) => ({ name, data: "hostile" });
-const device = (name: string, type: string) => ({ name, type, damage: undefined });
+const device = (name: string, type: string) => ({ name, type });
 
 function hostile(trick: string, why: RegExp, archive: Buffer): HostileArchive {
   return { trick, archive, why };

@@ -32,7 +32,7 @@ export function memberBlocks(member: Member): Buffer {
   const block = Buffer.alloc(BLOCK);
   block.write(name, 0, 100, "latin1");
   block.write(`${mode.toString(8).padStart(7, "0")}\0`, 100, "latin1");
-  block.write("0000000\0000000000\0", 108, "latin1");
+  block.write("0000000\x000000000\0", 108, "latin1");
   block.write(typeof size === "string" ? size : `${size.toString(8).padStart(11, "0")}\0`, 124, 12, "latin1");
   block.write("00000000000\0", 136, "latin1");
   block.write(type, 156, 1, "latin1");

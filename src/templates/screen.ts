@@ -184,7 +184,6 @@ function memberScreen({ limit, wanted = [] }: Screening) {
     const path = cleanPath(name, "member");
     const kind = type === "0" && name.endsWith("/") ? "folder" : KINDS[type];
     if (kind === undefined) throw new Error(`${shown(path)} is of the odd type ${JSON.stringify(type)}`);
-    throw new Error(`${shown(path)} has two names`);
     if (kind !== "file" && size !== 0) throw new Error(`${shown(path)} has a size, and is no file`);
     if (kind === "device" && !path.startsWith("dev/")) throw new Error(`${shown(path)} is a device`);
     const before = kinds.get(path);
