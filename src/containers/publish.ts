@@ -5,8 +5,11 @@ import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
 import { addVersion, timeStamp } from "../templates/add-version.ts";
-import { IDENTITY } from "../templates/contents.ts";
+import { IDENTITY, marker, stageOverlay } from "../templates/contents.ts";
+import { BUILT_FILES } from "../templates/definition.ts";
 import { lockTemplate, type Manifest } from "../templates/manifest.ts";
+import { inScratch } from "../templates/scratch.ts";
+import { unpackArgv } from "../templates/tree-archive.ts";
 import { containerFolder, readRecord, requireContainer } from "./record.ts";
 import { runningContainers } from "./running.ts";
 
@@ -14,6 +17,8 @@ import { runningContainers } from "./running.ts";
 const TRACES = [
   "/etc/netclient",
   "/etc/netmaker/join-key",
+  // says what the template is that it was made from
+  BUILT_FILES.marker,
   // each clone is to make an identity of its own
   "/var/lib/opdbus/firstboot-done",
   "/var/lib/dhcp/*",
@@ -37,22 +42,34 @@ export async function publishContainer(host: Host, name: string, template: strin
   const from = await readRecord(host, name);
   const release = await lockTemplate(host, template, "publish");
   try {
-    const fill = async (rootfs: string) => {
-      await requireStopped(host, name);
-      await snapshotSubvolume(host, join(containerFolder(name), "rootfs"), rootfs);
-      // a start meanwhile would have left its traces in what we took
-      await requireStopped(host, name);
-      await tellNested(host, rootfs, report);
-      await removeIdentity(host, rootfs);
-      return {
-        origin: { type: "container", container: name, template: `${from.template} ${from.templateVersion}` },
-      } as const;
-    };
-    const stamp = timeStamp(Math.floor(Date.now() / 1000));
-    return await addVersion(host, { name: template, stamp, task: `publishing ${name}`, fill }, report);
+    return await inScratch(host, template, async (scratch) => {
+      const epoch = Math.floor(Date.now() / 1000);
+      const fill = async (rootfs: string, version: string) => {
+        await takeSnapshot(host, name, rootfs);
+        await tellNested(host, rootfs, report);
+        await removeIdentity(host, rootfs);
+        const overlay = await stageOverlay(host, { files: [marker({ name: template, version })], epoch, scratch });
+        await host.pipe(["cat", "--", overlay], unpackArgv(rootfs));
+        const origin = {
+          type: "container",
+          container: name,
+          template: `${from.template} ${from.templateVersion}`,
+        } as const;
+        return { origin };
+      };
+      const wanted = { name: template, stamp: timeStamp(epoch), task: `publishing ${name}`, fill };
+      return await addVersion(host, wanted, report);
+    });
   } finally {
     await release();
   }
+}
+
+async function takeSnapshot(host: Host, name: string, rootfs: string): Promise<void> {
+  await requireStopped(host, name);
+  await snapshotSubvolume(host, join(containerFolder(name), "rootfs"), rootfs);
+  // a start meanwhile would have left its traces in what we took
+  await requireStopped(host, name);
 }
 
 async function requireStopped(host: Host, name: string): Promise<void> {

@@ -29,15 +29,30 @@ export async function obtainFile(
 }
 
 async function copy(signal: AbortSignal, source: string, path: string, options: ObtainOptions): Promise<void> {
-  const total = source === "-" ? undefined : await sizeOf(source);
-  const from = source === "-" ? process.stdin : fs.createReadStream(source, { highWaterMark: 1 << 20 });
+  if (source !== "-") {
+    const total = await sizeOf(source);
+    return write(readPieces(signal, source), path, { ...options, at: 0, total, source });
+  }
   // whoever writes to us may never end
-  const stop = () => from.destroy(new Interrupted());
+  const stop = () => process.stdin.destroy(new Interrupted());
   signal.addEventListener("abort", stop);
   try {
-    await write(from, path, { ...options, at: 0, total, source });
+    await write(process.stdin, path, { ...options, at: 0, total: undefined, source });
   } finally {
     signal.removeEventListener("abort", stop);
+  }
+}
+
+async function* readPieces(signal: AbortSignal, source: string): AsyncGenerator<Uint8Array> {
+  const file = await fs.promises.open(source);
+  try {
+    const piece = Buffer.allocUnsafe(1 << 20);
+    for (let read; (read = (await file.read(piece)).bytesRead) > 0;) {
+      signal.throwIfAborted();
+      yield piece.subarray(0, read);
+    }
+  } finally {
+    await file.close();
   }
 }
 

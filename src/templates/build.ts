@@ -62,9 +62,12 @@ export async function buildKnown(
   options: BuildOptions,
   report: Report,
 ): Promise<Manifest | undefined> {
-  return locked(host, definition, options, report, (wanted) =>
-    addVersion(host, { ...wanted, onlyKnown: true }, report),
-  );
+  return locked(host, definition, options, report, async (wanted) => {
+    const known = await addVersion(host, { ...wanted, onlyKnown: true }, report);
+    // what was not known will be built once more
+    if (isArchive(definition) && known !== undefined) await forgetArchive(host, definition.name);
+    return known;
+  });
 }
 
 async function locked<Result>(

@@ -43,13 +43,22 @@ interface TemplateFile {
   readonly content: string;
 }
 
+/** The file by which a tree says what it is; see `BUILT_FILES`. */
+export function marker(says: {
+  readonly name: string;
+  readonly version: string;
+  readonly suite?: string | undefined;
+  readonly definition?: string;
+}): TemplateFile {
+  return { path: BUILT_FILES.marker, mode: 0o644, content: `${JSON.stringify({ schema: 1, ...says })}\n` };
+}
+
 /** The files that are laid over the packages, the script that finishes the template among them. */
 export function templateFiles(definition: Definition, suite: string | undefined, version: string): TemplateFile[] {
-  const marker = { schema: 1, name: definition.name, version, suite, definition: definition.digest };
   return [
     ...definition.files.map(({ path, mode, content }) => ({ path, mode: Number.parseInt(mode, 8), content })),
     ...keyFiles(definition).map(({ path, keys }) => ({ path, mode: 0o600, content: `${keys.join("\n")}\n` })),
-    { path: BUILT_FILES.marker, mode: 0o644, content: `${JSON.stringify(marker)}\n` },
+    marker({ name: definition.name, version, suite, definition: definition.digest }),
     ...(isArchive(definition)
       ? []
       : [
@@ -100,28 +109,20 @@ function setUpDebian({ users, units, timezone, locale }: PackagesDefinition): st
   ];
 }
 
+/** Files for a tree, and what their archive is like. */
+interface Overlay {
+  readonly files: readonly TemplateFile[];
+  /** Their time stamp, seconds since 1970. */
+  readonly epoch: number;
+  /** A folder on the host, where nothing but the build looks. */
+  readonly scratch: string;
+}
+
 /**
  * Packs the files that are laid over a tree.
- * @param scratch a folder on the host, where nothing but the build looks
  * @returns the archive
  */
-export async function stageOverlay(
-  host: Host,
-  {
-    definition,
-    suite,
-    version,
-    epoch,
-    scratch,
-  }: {
-    readonly definition: Definition;
-    readonly suite?: string;
-    readonly version: string;
-    readonly epoch: number;
-    readonly scratch: string;
-  },
-): Promise<string> {
-  const files = templateFiles(definition, suite, version);
+export async function stageOverlay(host: Host, { files, epoch, scratch }: Overlay): Promise<string> {
   const overlay = join(scratch, "overlay");
   const archive = join(scratch, "overlay.tar");
   await host.makeDirectory(overlay, { mode: 0o700 });

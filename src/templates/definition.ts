@@ -93,7 +93,7 @@ const packagesSchema = z
   .superRefine(refuseTaken);
 
 /** What is done with Debian's tools, which an archive need not have. */
-const notOfArchives = z.undefined("is not for an archive, which may be of any system; say it in commands");
+const notOfArchives = z.never("is not for an archive, which may be of any system; say it in commands").optional();
 const archiveSchema = z
   .strictObject({
     ...common,

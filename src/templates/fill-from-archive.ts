@@ -4,7 +4,7 @@ import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { obtainAndTell, requireDigest, screenFile } from "./archive.ts";
-import { stageOverlay } from "./contents.ts";
+import { stageOverlay, templateFiles } from "./contents.ts";
 import { type ArchiveDefinition, BUILT_FILES } from "./definition.ts";
 import type { Fill } from "./fill-rootfs.ts";
 import type { Source } from "./source.ts";
@@ -88,7 +88,7 @@ export async function fillFromArchive(
   report({ kind: "progress", task, fraction: 0.3, detail: "looking through the archive" });
   const limit = (await host.space(TEMPLATES)).free - RESERVE;
   const { decompress } = await screenFile(host, path, { source: source.url, limit });
-  const overlay = await stageOverlay(host, { definition, version, epoch, scratch });
+  const overlay = await stageOverlay(host, { files: templateFiles(definition, undefined, version), epoch, scratch });
   // like /tmp: root of the namespace is nobody here, and makes a folder of its own in it
   await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
   // the archive is for root alone to open

@@ -4,7 +4,7 @@ import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
-import { hasOwnFiles, stageOverlay } from "./contents.ts";
+import { hasOwnFiles, stageOverlay, templateFiles } from "./contents.ts";
 import { BUILT_FILES, type Definition, type PackagesDefinition } from "./definition.ts";
 import type { Source } from "./source.ts";
 import { unpackArgv } from "./tree-archive.ts";
@@ -43,7 +43,7 @@ export async function fillRootfs(
   report: Report,
 ): Promise<void> {
   await host.makeDirectory(join(scratch, "tmp"), { mode: 0o711 });
-  const archive = await stageOverlay(host, { definition, suite: source.suite, version, epoch, scratch });
+  const archive = await stageOverlay(host, { files: templateFiles(definition, source.suite, version), epoch, scratch });
   const packages = [...definition.packages, ...(hasOwnFiles(definition.locale) ? ["locales"] : [])];
   const build: Argv = [
     "setpriv",
