@@ -15,6 +15,7 @@ interface DebianOptions {
   readonly files?: Readonly<Record<string, string | Entry>>;
   readonly commands?: Readonly<Record<string, Behaviour>>;
   readonly space?: { total: number; free: number };
+  readonly network?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -22,11 +23,18 @@ interface DebianOptions {
  * with commands that do to its files what the real ones would. The test fails
  * when a command was used that nothing stands for.
  */
-export function debianHost({ root = "btrfs", files = {}, commands = {}, space }: DebianOptions = {}): MemoryHost {
+export function debianHost({
+  root = "btrfs",
+  files = {},
+  commands = {},
+  space,
+  network = {},
+}: DebianOptions = {}): MemoryHost {
   const host = memoryHost({
     files: { ...freshFiles(root), ...files },
     commands: { ...BTRFS, ...SYSTEMD, ...USERS, ...DISKS, ...TEMPLATE_BUILD, ...LXC, ...OTHERS, ...commands },
     ...(space && { space }),
+    network,
   });
   onTestFinished(() => expect(host.unscripted, "commands that nothing stands for").toEqual([]));
   return host;
@@ -233,6 +241,11 @@ export function setRunning(tree: Tree, name: string, running: boolean): void {
 }
 
 const OTHERS: Record<string, Behaviour> = {
+  "cat --": ({ argv, tree }) => tree.get(last(argv))?.text ?? "",
+  "head --bytes=6 --": ({ argv, tree }) => (tree.get(last(argv))?.text ?? "").slice(0, 6),
+  "zstd --quiet -3": ({ argv, options, tree }) =>
+    argv.includes("-o") ? tree.put(last(argv), { text: `zstd ${options.input}` }) : `zstd ${options.input}`,
+  "sync --": "",
   "cp --archive": ({ argv, tree }) => copyTree(tree, ...(argv.slice(-2) as [string, string])),
   "ip -json": "[]",
   "sync --file-system": "",

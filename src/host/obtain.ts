@@ -4,7 +4,7 @@ import type { ObtainOptions } from "./host.ts";
 import { explained, localFiles } from "./local-files.ts";
 
 const ATTEMPTS = 4;
-const PAUSE_MS = 1000;
+const PAUSE_MS = 500;
 /** A server that says nothing for so long is gone. */
 const SILENCE_MS = 60_000;
 const MOST_REDIRECTS = 5;
