@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
 import { isArchive, listDefinitions, type PackagesDefinition, readDefinition } from "../../src/templates/definition.ts";
@@ -26,6 +26,28 @@ test("the shipped definition can be used as it is", async () => {
   expect(definition.units.enable.every((unit) => definition.files.some(({ path }) => path.endsWith(`/${unit}`)))).toBe(
     true,
   );
+});
+
+test.each(["ubuntu-base", "alpine-base"])(
+  "the shipped definition %s can be read, and has what a clone needs",
+  async (name) => {
+    const file = join(TREE, `templates/${name}.toml`);
+    const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), name);
+    const firstboot = definition.files.find(({ path }) => path === "/usr/lib/opdbus/firstboot");
+    const { files } = await read(readFileSync(join(TREE, "templates/debian-base.toml"), "utf8"));
+    // one script for all of them
+    expect(firstboot).toEqual(files.find(({ path }) => path === "/usr/lib/opdbus/firstboot"));
+  },
+);
+
+test("the definition of Alpine leaves it to the admin which archive is the right one", async () => {
+  const file = join(TREE, "templates/alpine-base.toml");
+  const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), "alpine-base");
+  expect(definition.source).toEqual({ type: "archive", url: expect.stringMatching(/^https:.*minirootfs.*x86_64/) });
+  const services = definition.files
+    .filter(({ path }) => path.startsWith("/etc/init.d/"))
+    .map(({ path }) => basename(path));
+  for (const service of services) expect(definition.commands.join("\n")).toContain(service);
 });
 
 test("what the shipped definition shows in its comments is a definition, and names every key", async () => {
