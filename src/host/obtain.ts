@@ -34,13 +34,16 @@ async function copy(signal: AbortSignal, source: string, path: string, options: 
     return write(readPieces(signal, source), path, { ...options, at: 0, total, source });
   }
   // whoever writes to us may never end
-  const stop = () => process.stdin.destroy(new Interrupted());
-  signal.addEventListener("abort", stop);
+  signal.addEventListener("abort", leaveStdin);
   try {
     await write(process.stdin, path, { ...options, at: 0, total: undefined, source });
   } finally {
-    signal.removeEventListener("abort", stop);
+    signal.removeEventListener("abort", leaveStdin);
   }
+}
+
+function leaveStdin(): void {
+  process.stdin.destroy(new Interrupted());
 }
 
 async function* readPieces(signal: AbortSignal, source: string): AsyncGenerator<Uint8Array> {
@@ -117,6 +120,8 @@ async function request(signal: AbortSignal, source: string, path: string, option
     await write(answer.body ?? [], path, { ...options, at: goesOn ? have : 0, total, source, onBytes });
   } finally {
     clearTimeout(timer);
+    // lets go of an answer that nobody wants to read
+    silence.abort();
   }
 }
 

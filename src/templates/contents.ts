@@ -84,8 +84,8 @@ function finishScript(definition: Definition): string {
     ...commands,
     // identity and traces of the build: each clone makes its own
     `rm -rf ${IDENTITY.join(" ")}`,
-    // where systemd is not, the file need not be
-    "test ! -e /etc/machine-id || : >/etc/machine-id",
+    // empty and not away: without the file, systemd would think of a first boot and enable presets
+    isArchive(definition) ? "test ! -e /etc/machine-id || : >/etc/machine-id" : ": >/etc/machine-id",
     `rm -f ${BUILT_FILES.finish}`,
     "",
   ].join("\n");

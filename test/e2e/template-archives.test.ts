@@ -120,7 +120,7 @@ describe("archives of templates on an installed node", () => {
   test("that are hostile cannot leave the tree either where nobody looked through them first", async () => {
     const jail = `${POOL}/@state/jail`;
     const before = await sh(REST);
-    const script = `for n in $(seq 0 ${HOSTILE.length - 1}); do mkdir -p ${jail}/$n; ${shellText(unpackArgv("JAIL")).replace("JAIL", `${jail}/$n`)} <${"/root/hostile"}/$n.tar >>/root/hostile/out 2>&1; done`;
+    const script = `for n in $(seq 0 ${HOSTILE.length - 1}); do mkdir -p ${jail}/$n; ${shellText(unpackArgv("JAIL")).replace("JAIL", `${jail}/$n`)} </root/hostile/$n.tar >>/root/hostile/out 2>&1; done`;
     await sh(script);
     expect(await sh(REST)).toBe(before);
     expect(
