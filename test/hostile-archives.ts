@@ -14,7 +14,11 @@ const folder = (name: string) => ({ name, type: "5", mode: 0o755 });
 const link = (name: string, linkName: string) => ({ name, type: "2", linkName });
 const hard = (name: string, linkName: string) => ({ name, type: "1", linkName });
 const file = (name: string) => ({ name, data: "hostile" });
-const device = (name: string, type: string) => ({ name, type });
+const device = (name: string, type: string) => ({
+  name,
+  type,
+  device: type === "3" ? ([1, 1] as const) : ([8, 0] as const),
+});
 
 function hostile(trick: string, why: RegExp, archive: Buffer): HostileArchive {
   return { trick, archive, why };

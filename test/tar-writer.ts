@@ -11,6 +11,8 @@ export interface Member {
   /** The eight bytes behind the header's own fields: POSIX ones, unless given. */
   readonly magic?: string;
   readonly prefix?: string;
+  /** Major and minor number; 0 and 0, a whiteout of overlayfs, unless given. */
+  readonly device?: readonly [number, number];
   /** Damages the block after its checksum was made. */
   readonly damage?: (block: Buffer) => void;
 }
@@ -26,7 +28,7 @@ export function tar(...members: readonly Member[]): Buffer {
 
 /** A member as blocks, and nothing of an archive around it. */
 export function memberBlocks(member: Member): Buffer {
-  const { name, type = "0", linkName = "", mode = 0o644, magic = "ustar\x0000", prefix = "", damage } = member;
+  const { name, type = "0", linkName = "", mode = 0o644, magic = "ustar\x0000", prefix = "", device, damage } = member;
   const data = Buffer.from(member.data ?? "");
   const size = member.size ?? data.length;
   const block = Buffer.alloc(BLOCK);
@@ -38,6 +40,9 @@ export function memberBlocks(member: Member): Buffer {
   block.write(type, 156, 1, "latin1");
   block.write(linkName, 157, 100, "latin1");
   block.write(magic, 257, 8, "latin1");
+  for (const [index, number] of (device ?? []).entries()) {
+    block.write(`${number.toString(8).padStart(7, "0")}\0`, 329 + 8 * index, "latin1");
+  }
   block.write(prefix, 345, 155, "latin1");
   block.write("        ", 148, "latin1");
   const sum = block.reduce((total, byte) => total + byte, 0);

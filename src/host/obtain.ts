@@ -99,7 +99,7 @@ async function request(signal: AbortSignal, source: string, path: string, option
     const goesOn = answer.status === 206 && Number(start) === have;
     if (answer.status === 206 || answer.status === 416) {
       // what is here is not the beginning of what is there
-      if (!goesOn) fs.rmSync(path);
+      if (!goesOn) fs.rmSync(path, { force: true });
       if (!goesOn) throw new Error(`the server has no bytes after ${have}`);
     } else if (answer.status >= 500 || answer.status === 429) {
       throw new Error(`the server says ${answer.status} ${answer.statusText}`);

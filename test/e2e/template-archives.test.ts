@@ -67,7 +67,8 @@ describe("archives of templates on an installed node", () => {
     expect(await sh(`zstd -dc ${file} | sha256sum`)).toContain(digest);
     const listed = await sh(`tar --numeric-owner -tvf ${file}`);
     expect(listed).toMatch(/^drwxr-xr-x 0\/0 .* \.\/$/m);
-    expect(listed).not.toMatch(/^[bc]| \/|\.\.\//m);
+    expect(listed).not.toMatch(/^[bc]/m);
+    expect(await sh(`tar -tf ${file} | grep -vc '^\\./'; tar -tf ${file} | grep -c '\\.\\./'`)).toBe("0\n0\n");
 
     const imported = await json("template", "import", file, "--name", "back", "--sha256", exported.sha256);
     expect(imported).toMatchObject({
@@ -180,9 +181,9 @@ describe("archives of templates on an installed node", () => {
 
   test("make a template by a definition: downloaded in pieces, finished by its commands, and a container runs it", async () => {
     await sh(`cd /root; mkdir -p bb/bin bb/sbin bb/etc bb/root bb/proc bb/sys bb/dev bb/run; cp /usr/bin/busybox bb/bin/
-      for name in $(busybox --list); do ln -sf /bin/busybox bb/bin/$name; done; ln -sf /bin/busybox bb/sbin/init; ln -sf /bin/busybox bb/bin/busybox2
+      for name in $(busybox --list | grep -vx busybox); do ln -sf /bin/busybox bb/bin/$name; done; ln -sf /bin/busybox bb/sbin/init
       printf '::respawn:/bin/sleep 1000\\n' >bb/etc/inittab; echo root:x:0:0::/root:/bin/sh >bb/etc/passwd
-      mknod bb/dev/null c 1 3; cp /usr/bin/busybox bb/bin/busybox; tar -C bb -czf tiny.tar.gz .`);
+      mknod bb/dev/null c 1 3; tar -C bb -czf tiny.tar.gz .`);
     await writeFile(join(node.root, "root/server.mjs"), SERVER);
     const server = await node.spawn(["/usr/lib/opdbus-pve/current/bin/node", "/root/server.mjs"]);
     const sha256 = (await sh("sha256sum /root/tiny.tar.gz")).slice(0, 64);
@@ -270,7 +271,7 @@ describe("archives of templates on an installed node", () => {
       exitCode: 1,
       stderr: expect.stringContaining("source is running"),
     });
-    const inside = `echo app >/srv/app; mkdir -p /etc/netclient; echo secret >/etc/netclient/key; echo secret >/root/.bash_history
+    const inside = `echo app >/srv/app; mkdir -p /etc/netclient; echo opdbus-secret >/etc/netclient/key; echo opdbus-secret >/root/.bash_history
       mkfifo /srv/pipe; rm -rf /var/lib/dhcp; ln -s /root/precious /var/lib/dhcp; ln -s /root/precious /tmp/x; ln -sf /root/precious /etc/hostname; cat /etc/machine-id`;
     await sh("mkdir /root/precious; echo kept >/root/precious/file");
     const id = (await op("container", "exec", "source", "--", "sh", "-c", inside)).stdout.trim();
@@ -284,7 +285,7 @@ describe("archives of templates on an installed node", () => {
     const rootfs = `${TEMPLATES}/app/rootfs`;
     expect(
       await sh(
-        `cat ${rootfs}/srv/app; grep -rlE '${id}|^secret' ${rootfs}/etc ${rootfs}/root ${rootfs}/var; ls ${rootfs}/etc/ssh | grep host; stat -c %s ${rootfs}/etc/machine-id`,
+        `cat ${rootfs}/srv/app; grep -rlE '${id}|opdbus-secret' ${rootfs}/etc ${rootfs}/root ${rootfs}/var; ls ${rootfs}/etc/ssh | grep host; stat -c %s ${rootfs}/etc/machine-id`,
       ),
     ).toBe("app\n0\n");
     expect(JSON.parse(await sh(`cat ${rootfs}/etc/opdbus/template.json`))).toMatchObject({
