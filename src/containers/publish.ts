@@ -47,6 +47,7 @@ export async function publishContainer(host: Host, name: string, template: strin
       const fill = async (rootfs: string, version: string) => {
         await takeSnapshot(host, name, rootfs);
         await tellNested(host, rootfs, report);
+        await tellKeys(host, rootfs, report);
         await removeIdentity(host, rootfs);
         const overlay = await stageOverlay(host, { files: [marker({ name: template, version })], epoch, scratch });
         await host.pipe(["cat", "--", overlay], unpackArgv(rootfs));
@@ -92,6 +93,14 @@ async function tellNested(host: Host, rootfs: string, report: Report): Promise<v
   // it could not be written to: a folder takes its place
   const replace = ["-execdir", "rmdir", "--", "{}", ";", "-execdir", "mkdir", "--", "{}", ";"];
   if (nested.length > 0) await host.run([...look, "-depth", ...replace]);
+}
+
+/** Whoever may log in as root of this container may do so in every clone: that can be meant. */
+async function tellKeys(host: Host, rootfs: string, report: Report): Promise<void> {
+  const keys = "/root/.ssh/authorized_keys";
+  const look = ["find", rootfs, "-xdev", "-path", `${rootfs}${keys}`, "-type", "f", "-size", "+0"] as const;
+  if ((await host.run(look)).stdout === "") return;
+  report({ kind: "warn", text: `the keys in ${keys} are published, too: they open every container made from this` });
 }
 
 // The guest shaped this tree. find follows no link, and nobody else can change the snapshot meanwhile.

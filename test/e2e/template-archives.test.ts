@@ -14,6 +14,9 @@ const TEMPLATES = `${POOL}/@templates`;
 // Everything on the node's disk outside the pool, but for what any command may change.
 const REST = `find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/cache -o -path ${POOL} -o -path /root/hostile -o -path /var/lib/opdbus-pve -o -path /var/lib/systemd \\) -prune -o -not -path /root -not -path /var/lib -printf '%p %y %m %U %s %T@ %i %n %l\\n' | sort | sha256sum`;
 
+// ioctl SUBVOL_CREATE of linux/btrfs.h
+const SUBVOLUME = `use Fcntl; sysopen(my $d, "/srv", O_RDONLY | O_DIRECTORY) or die $!; ioctl($d, 0x5000940e, pack("q a4088", 0, "inner")) or die $!;`;
+
 /** Serves a file as a real server does, with ranges; the first answer is cut in the middle. */
 const SERVER = `
 import { createServer } from "node:http";
@@ -272,13 +275,17 @@ describe("archives of templates on an installed node", () => {
       stderr: expect.stringContaining("source is running"),
     });
     const inside = `echo app >/srv/app; mkdir -p /etc/netclient; echo opdbus-secret >/etc/netclient/key; echo opdbus-secret >/root/.bash_history
-      mkfifo /srv/pipe; rm -rf /var/lib/dhcp; ln -s /root/precious /var/lib/dhcp; ln -s /root/precious /tmp/x; ln -sf /root/precious /etc/hostname; cat /etc/machine-id`;
+      mkfifo /srv/pipe; mkdir -p -m 700 /root/.ssh; echo key >/root/.ssh/authorized_keys; rm -rf /var/lib/dhcp; ln -s /root/precious /var/lib/dhcp; ln -s /root/precious /tmp/x; ln -sf /root/precious /etc/hostname; cat /etc/machine-id`;
     await sh("mkdir /root/precious; echo kept >/root/precious/file");
     const id = (await op("container", "exec", "source", "--", "sh", "-c", inside)).stdout.trim();
     expect(id).toMatch(/^[0-9a-f]{32}$/);
+    await op("container", "exec", "source", "--", "perl", "-e", SUBVOLUME);
     await op("container", "stop", "source");
     const before = await sh(`find ${POOL}/@containers/source/rootfs -printf '%P %s %T@\\n' | sort | sha256sum`);
-    const manifest = await json("container", "publish", "source", "app");
+    const published = await op("container", "publish", "source", "app", "--json");
+    const manifest = JSON.parse(published.stdout);
+    expect(published.stderr).toContain("warning: the subvolume /srv/inner in the container is not published");
+    expect(published.stderr).toContain("warning: the keys in /root/.ssh/authorized_keys are published, too");
     expect(manifest).toMatchObject({ name: "app", origin: { type: "container", container: "source" } });
     expect(await sh(`find ${POOL}/@containers/source/rootfs -printf '%P %s %T@\\n' | sort | sha256sum`)).toBe(before);
     expect(await sh("cat /root/precious/file; ls -A /root/precious")).toBe("kept\nfile\n");
@@ -301,10 +308,10 @@ describe("archives of templates on an installed node", () => {
         "--",
         "sh",
         "-c",
-        "hostname; cat /etc/hostname /srv/app /etc/machine-id; ls /etc/ssh | grep -c host_",
+        "hostname; cat /etc/hostname /srv/app /etc/machine-id; ls /etc/ssh | grep -c host_; touch /srv/inner/x && ls /srv/inner",
       )
     ).stdout;
-    expect(clone).toMatch(/^clone\nclone\napp\n[0-9a-f]{32}\n6\n$/);
+    expect(clone).toMatch(/^clone\nclone\napp\n[0-9a-f]{32}\n6\nx\n$/);
     expect(clone).not.toContain(id);
     await op("template", "export", "app", "--output", "/root/app.tar.zst");
     expect(await json("template", "import", "/root/app.tar.zst", "--name", "app2")).toMatchObject({
