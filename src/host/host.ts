@@ -20,7 +20,7 @@ export interface CommandOptions {
   readonly onLine?: (line: string) => void;
   /** Undoes or completes what was begun, so that an interruption neither refuses nor ends it. */
   readonly shielded?: boolean;
-  /** Gives the second command of a pipe our own standard output; nothing of it comes back then. */
+  /** Gives it our own standard output; nothing of it comes back then. */
   readonly toStdout?: boolean;
 }
 

@@ -27,6 +27,7 @@ export async function execute(
       : options.input === undefined
         ? { stdin: "ignore" }
         : { input: options.input }),
+    ...(options.toStdout ? { stdout: "inherit" as const } : {}),
     ...(options.timeoutMs === undefined ? {} : { timeout: Math.ceil(options.timeoutMs) }),
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
@@ -56,7 +57,6 @@ export async function executePipe(
   const sink = execa(to[0], to.slice(1), {
     ...common(signal, options),
     stdin: "pipe",
-    ...(options.toStdout ? { stdout: "inherit" as const } : {}),
   });
   if (options.onLine) void eachLine(source.stderr, options.onLine);
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells

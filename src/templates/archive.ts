@@ -37,7 +37,8 @@ export async function screenFile(
   try {
     await host.stream([...decompress, "--", path], screener.take);
   } catch (error) {
-    if (!(error instanceof CommandFailed) || error.result.exitCode === 127) throw explainTool(error);
+    if (!(error instanceof CommandFailed)) throw error;
+    if (error.result.exitCode === 127) throw missingTool(decompress[0], error);
     throw new UserError(`Unable to unpack ${screening.source}: ${error.message}`, {
       hint: "the file is damaged, or was cut short: get it again",
       exitCode: EXIT.unverified,
@@ -87,13 +88,11 @@ export function requireDigest(source: string, found: string, wanted: string | un
   });
 }
 
-/** A tool that is not on every Debian, and is missing. @returns the error to throw */
-export function explainTool(error: unknown): unknown {
-  if (!(error instanceof CommandFailed) || error.result.exitCode !== 127) return error;
-  const tool = error.argv[0];
+/** What to throw for a tool that is not on every Debian, and is missing. */
+export function missingTool(tool: string, cause: unknown): UserError {
   return new UserError(`${tool} is missing on this host`, {
     hint: `apt-get install --no-install-recommends ${tool === "xz" ? "xz-utils" : tool}`,
     exitCode: EXIT.unsupported,
-    cause: error,
+    cause,
   });
 }

@@ -1,11 +1,12 @@
 import { basename, join } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
-import { explainTool } from "./archive.ts";
+import { missingTool } from "./archive.ts";
 import { lockTemplate, readManifest, requireVersion, versionFolder } from "./manifest.ts";
 import { packArgv } from "./tree-archive.ts";
 
@@ -25,7 +26,7 @@ export interface Exported {
 
 // The level is named, so that it is the same everywhere. What comes out does not depend on the number of
 // threads (it does with --single-thread), only on the version of zstd; what is in it depends on neither.
-const COMPRESS: Argv = ["zstd", "--quiet", "-3", "--threads=0"];
+const COMPRESS = "zstd --quiet -3 --threads=0";
 
 /** The name of an archive where none was given, as Proxmox VE names its templates. */
 function archiveName(name: string, version: string): string {
@@ -59,7 +60,7 @@ export async function exportTemplate(
     const task = `exporting ${name} ${chosen}, ${humanBytes(size)}`;
     if (file !== "-")
       return { name, version: chosen, digest, ...(await writeArchive(host, rootfs, file, task, report)) };
-    await pack(host, rootfs, COMPRESS, true);
+    await pack(host, rootfs, file);
     return { name, version: chosen, digest, file };
   } finally {
     await release();
@@ -80,7 +81,7 @@ async function writeArchive(host: Host, rootfs: string, file: string, task: stri
   const stop = sayWhileWaiting((seconds) => void tell(seconds));
   try {
     await host.createText(unfinished, "", { mode: 0o644 });
-    await pack(host, rootfs, [...COMPRESS, "--force", "-o", unfinished]);
+    await pack(host, rootfs, unfinished);
     await host.run(["sync", "--", unfinished]);
     const sha256 = (await host.digest(unfinished)) ?? "";
     const bytes = (await host.stat(unfinished))?.size ?? 0;
@@ -95,10 +96,18 @@ async function writeArchive(host: Host, rootfs: string, file: string, task: stri
   }
 }
 
-async function pack(host: Host, rootfs: string, compress: Argv, toStdout = false): Promise<void> {
+/** @param file `-` for standard output */
+async function pack(host: Host, rootfs: string, file: string): Promise<void> {
   try {
-    await host.pipe(packArgv(rootfs), compress, { toStdout });
+    // tar starts it: what goes from one to the other does not pass through us
+    const argv = [...packArgv(rootfs, file), `--use-compress-program=${COMPRESS}`] as unknown as Argv;
+    await host.run(argv, { toStdout: file === "-" });
   } catch (error) {
-    throw explainTool(error);
+    if (!(error instanceof CommandFailed)) throw error;
+    const said = error.result.stderr.split("\n");
+    if (said.some((line) => /zstd: (Cannot exec|not found)/.test(line))) throw missingTool("zstd", error);
+    // the first is the reason, and the last only that it was one
+    const message = `Unable to write ${file === "-" ? "to standard output" : file}: ${said[0]}`;
+    throw new UserError(message, { hint: "df -h .   # is there room?", cause: error });
   }
 }

@@ -15,7 +15,7 @@ const TEMPLATES = `${POOL}/@templates`;
 const REST = `find / -xdev \\( -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp -o -path /var/tmp -o -path /var/log -o -path /var/cache -o -path ${POOL} -o -path /root/hostile -o -path /var/lib/opdbus-pve -o -path /var/lib/systemd \\) -prune -o -not -path /root -not -path /var/lib -printf '%p %y %m %U %s %T@ %i %n %l\\n' | sort | sha256sum`;
 
 // ioctl SUBVOL_CREATE of linux/btrfs.h
-const SUBVOLUME = `use Fcntl; sysopen(my $d, "/srv", O_RDONLY | O_DIRECTORY) or die $!; ioctl($d, 0x5000940e, pack("q a4088", 0, "inner")) or die $!;`;
+const SUBVOLUME = `use Fcntl; sysopen(my $d, "/srv", O_RDONLY | O_DIRECTORY) or die $!; my $a = pack("q a4088", 0, "inner"); ioctl($d, 0x5000940e, $a) or die $!;`;
 
 /** Serves a file as a real server does, with ranges; the first answer is cut in the middle. */
 const SERVER = `

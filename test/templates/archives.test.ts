@@ -156,7 +156,7 @@ test("an export that is killed leaves the old file or the new one, and the next 
   const work = (host: Parameters<typeof importTemplate>[0]) =>
     exportTemplate(host, { name: "debian-base", output: "/srv/x.tar.zst" }, silent);
   await cutOff(fresh, work, async (host) => {
-    expect(await host.readText("/srv/x.tar.zst")).toMatch(/^(an older export$|zstd )/);
+    expect(await host.readText("/srv/x.tar.zst")).toMatch(/^(an older export$| \n)/);
     await work(host);
     expect(await host.list("/srv")).toEqual(["x.tar.zst", "x.tar.zst.sha256"]);
   });
@@ -171,11 +171,22 @@ test.each([
     "not sealed",
   ],
   ["a folder in the place of the file", { "/srv/x.tar.zst/": "" }, {}, 1, "it is a folder"],
-  ["a missing zstd", { "/srv/": "" }, { "zstd --quiet -3": { exitCode: 127, stderr: "x" } }, 3, "zstd is missing"],
+  [
+    "a missing zstd",
+    { "/srv/": "" },
+    { "tar --create": { exitCode: 2, stderr: "tar (child): zstd: Cannot exec: No such file\n" } },
+    3,
+    "zstd is missing",
+  ],
   [
     "a full disk",
     { "/srv/": "" },
-    { "zstd --quiet -3": { exitCode: 1, stderr: "No space left on device" } },
+    {
+      "tar --create": {
+        exitCode: 2,
+        stderr: "zstd: error 70: No space left on device\ntar: Error is not recoverable: exiting now\n",
+      },
+    },
     1,
     "No space left",
   ],
