@@ -62,13 +62,13 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
 }
 
-// Debian's dash starts in under a millisecond. NODE_OPTIONS is for somebody else's Node.js.
+// Debian's dash starts in under a millisecond. NODE_OPTIONS and the like are for somebody else's Node.js.
 function launcher(command: string): string {
   return `#!/bin/sh
 tree=/usr/lib/opdbus-pve
 typed=${command}
 case $0 in "$tree"/* | /usr/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") typed=$0 ;; esac
-unset NODE_OPTIONS NODE_PATH
+unset NODE_OPTIONS NODE_PATH NODE_TLS_REJECT_UNAUTHORIZED
 OPDBUS_COMMAND=$typed exec "$tree/bin/node" "$tree/lib/main.js" "$@"
 `;
 }

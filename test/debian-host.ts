@@ -15,6 +15,7 @@ interface DebianOptions {
   readonly files?: Readonly<Record<string, string | Entry>>;
   readonly commands?: Readonly<Record<string, Behaviour>>;
   readonly space?: { total: number; free: number };
+  readonly network?: Readonly<Record<string, string>>;
 }
 
 /**
@@ -22,11 +23,18 @@ interface DebianOptions {
  * with commands that do to its files what the real ones would. The test fails
  * when a command was used that nothing stands for.
  */
-export function debianHost({ root = "btrfs", files = {}, commands = {}, space }: DebianOptions = {}): MemoryHost {
+export function debianHost({
+  root = "btrfs",
+  files = {},
+  commands = {},
+  space,
+  network = {},
+}: DebianOptions = {}): MemoryHost {
   const host = memoryHost({
     files: { ...freshFiles(root), ...files },
     commands: { ...BTRFS, ...SYSTEMD, ...USERS, ...DISKS, ...TEMPLATE_BUILD, ...LXC, ...OTHERS, ...commands },
     ...(space && { space }),
+    network,
   });
   onTestFinished(() => expect(host.unscripted, "commands that nothing stands for").toEqual([]));
   return host;
@@ -89,6 +97,10 @@ const BTRFS: Record<string, Behaviour> = {
   find: ({ argv, tree }) => {
     const path = argv[1] ?? "";
     if (argv.includes("-depth")) for (const each of subvolumesIn(tree, path).toReversed()) tree.drop(each);
+    if (!argv.includes("-printf")) return "";
+    const named = argv.flatMap((word, index) => (argv[index - 1] === "-path" ? [word] : []));
+    const found = named.filter((each) => tree.get(each)?.text);
+    return found.map((each) => `f ${each.slice(path.length + 1)}\0`).join("");
   },
   rmdir: ({ argv, tree }) => tree.drop(last(argv)),
   "btrfs property get": ({ argv, tree }) => {
@@ -200,7 +212,17 @@ const DISKS: Record<string, Behaviour> = {
 // a build that works: packages and staged files make a small tree
 const TEMPLATE_BUILD: Record<string, Behaviour> = {
   "apt-get indextargets": readFixture("apt/indextargets-debian-13.txt"),
-  "tar --create": ({ argv, tree }) => contentOf(tree, argv[argv.indexOf("--directory") + 1] ?? ""),
+  "tar --create": ({ argv, tree }) => {
+    const folder = argv[argv.indexOf("--directory") + 1] ?? "";
+    const text = contentOf(tree, folder);
+    const file = argv.find((word) => word.startsWith("--file=/"))?.slice("--file=".length);
+    return file === undefined ? text : tree.put(file, { text });
+  },
+  // a command that is confined to a tree works on that
+  "setpriv --pdeathsig KILL -- unshare --mount -- sh": ({ argv, run }) => {
+    const [rootfs = "", , , , , ...inner] = argv.slice(argv.indexOf("-c") + 2);
+    return run(inner.map((word) => word.replace("/tree", rootfs)) as unknown as Argv);
+  },
   setpriv: { stdout: "a tar stream", stderr: readFixture("mmdebstrap/progress.txt") },
   // looks at ids, or shifts them, of which this tree has none in its content
   "setpriv --pdeathsig KILL -- perl": "",
@@ -249,6 +271,9 @@ const OTHERS: Record<string, Behaviour> = {
   },
   "dpkg-query --listfiles": ({ tree }) => (tree.get(PACKAGE_STATUS) ? `/.\n${TREE}\n${TREE}/package.json\n` : 1),
   "dpkg-query --show --showformat=${Status}": ({ tree }) => tree.get(PACKAGE_STATUS)?.text ?? 1,
+  "cat --": ({ argv, tree }) => tree.get(last(argv))?.text ?? "",
+  "head --bytes=6 --": ({ argv, tree }) => (tree.get(last(argv))?.text ?? "").slice(0, 6),
+  "sync --": "",
   "ip -json": "[]",
 };
 

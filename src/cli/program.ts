@@ -90,6 +90,7 @@ function addTemplate(program: Command): void {
   const template = program.command("template").description("container templates");
   add(template, "build <name>", "build a new version and make it the current one")
     .option("--suite <suite>", "one of the definition's suites")
+    .option("--sha256 <digest>", "what the definition's archive must be, where it does not say so itself")
     .action(async (name, options) => (await import("./template.ts")).build(name, options));
   add(template, "list", "all templates and definitions").action(async (options) =>
     (await import("./template.ts")).list(options),
@@ -108,6 +109,22 @@ function addTemplate(program: Command): void {
     .option("--template-version <version>", "only this version")
     .option("-y, --yes", "do not ask")
     .action(async (name, options) => (await import("./template.ts")).remove(name, options));
+  add(template, "export <name>", "pack a version as an archive, and print its SHA-256")
+    .option("--template-version <version>", "this version; the current one otherwise")
+    .option("-o, --output <file>", "where to; - is standard output; NAME_VERSION_amd64.tar.zst here otherwise")
+    .action(async (name, options) => (await import("./template-archive.ts")).exportArchive(name, options));
+  add(template, "import <file>", "make an archive (- is standard input) a new version and the current one")
+    .requiredOption("--name <name>", "the template")
+    .option("--sha256 <digest>", "what the archive must be")
+    .action(async (file, options) => (await import("./template-archive.ts")).importArchive(file, options));
+  add(template, "prune [name...]", "remove old versions, of all templates unless named")
+    .option("--keep <number>", "how many stay; [templates] keep otherwise")
+    .option("--dry-run", "show what would be removed, and remove nothing")
+    .option("-y, --yes", "do not ask")
+    .action(async (names, options) => (await import("./template-upkeep.ts")).prune(names, options));
+  add(template, "refresh [name...]", "build the program's own templates anew, never yours").action(
+    async (names, options) => (await import("./template-upkeep.ts")).refresh(names, options),
+  );
 }
 
 function addContainer(program: Command): void {
@@ -159,6 +176,9 @@ function addContainer(program: Command): void {
     .option("--force", "also one that runs")
     .option("-y, --yes", "do not ask")
     .action(async (names, options) => (await import("./container.ts")).destroy(names, options));
+  add(container, "publish <name> <template>", "make a stopped container a new version of a template").action(
+    async (name, template, options) => (await import("./container-publish.ts")).publish(name, template, options),
+  );
 }
 
 function addAudit(program: Command): void {

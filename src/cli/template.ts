@@ -7,11 +7,12 @@ import { requirePool } from "../pool/find-pool.ts";
 import { buildTemplate } from "../templates/build.ts";
 import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { describeTemplates, type TemplateSummary } from "../templates/describe.ts";
-import { listVersions, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
+import { listVersions, type Origin, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
 import { findTwin, listAllTwins, shiftTemplate } from "../templates/shifted.ts";
 import { removeTemplate, type TreeVerdict, type Verdict, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { wholeNumber } from "./numbers.ts";
+import { checkedSha256 } from "./template-archive.ts";
 import {
   type CommonOptions,
   confirm,
@@ -23,7 +24,10 @@ import {
 } from "./session.ts";
 
 /** `op-dbus template build` */
-export async function build(name: string, options: CommonOptions & { readonly suite?: string }): Promise<void> {
+export async function build(
+  name: string,
+  options: CommonOptions & { readonly suite?: string; readonly sha256?: string },
+): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
     const { host, out, json } = session;
@@ -31,7 +35,14 @@ export async function build(name: string, options: CommonOptions & { readonly su
     const settings = await loadSettings(host);
     const definition = await readDefinition(host, checkTemplateName(name));
     const { keep } = settings.templates;
-    const request = { ...options, ...mirrorsIn(settings), keep, ...sourceDateEpoch() };
+    const sha256 = checkedSha256(options.sha256);
+    const request = {
+      ...(options.suite === undefined ? {} : { suite: options.suite }),
+      ...(sha256 === undefined ? {} : { sha256 }),
+      ...mirrorsIn(settings),
+      keep,
+      ...sourceDateEpoch(),
+    };
     const { manifest } = await recorded(
       session,
       "template_build",
@@ -42,7 +53,7 @@ export async function build(name: string, options: CommonOptions & { readonly su
     );
     if (json) return out.json(manifest);
     out.print(
-      `${name} ${manifest.version}: ${manifest.suite}, ${Object.keys(manifest.packages).length} packages, ${humanBytes(manifest.bytes)}, built in ${manifest.buildSeconds} s`,
+      `${name} ${manifest.version}: ${manifest.suite ?? "from an archive"}, ${Object.keys(manifest.packages).length} packages, ${humanBytes(manifest.bytes)}, built in ${manifest.buildSeconds} s`,
     );
     out.print(`digest ${manifest.digest}`);
   });
@@ -94,9 +105,10 @@ export async function show(name: string, options: CommonOptions & { readonly pac
     const versions = await listVersions(host, name);
     const twins = await listAllTwins(host, name);
     if (json) return out.json({ ...manifest, versions: versions.map((each) => each.version), twins });
-    const { packages, ...facts } = manifest;
+    const { packages, origin, ...facts } = manifest;
     for (const [key, value] of Object.entries(facts))
       out.print(`${key.padEnd(16)}  ${key === "bytes" ? humanBytes(Number(value)) : String(value)}`);
+    if (origin) out.print(`${"origin".padEnd(16)}  ${describeOrigin(origin)}`);
     out.print(`${"packages".padEnd(16)}  ${Object.keys(packages).length}`);
     out.print(
       `${"versions".padEnd(16)}  ${versions.map((each) => `${each.version}${each.current ? " (current)" : ""}`).join(", ")}`,
@@ -105,6 +117,13 @@ export async function show(name: string, options: CommonOptions & { readonly pac
       out.print(`${"twin".padEnd(16)}  ${twin.version}, ids from ${twin.idStart}, ${twin.path}`);
     if (options.packages) out.table(["PACKAGE", "VERSION"], Object.entries(packages));
   });
+}
+
+function describeOrigin(origin: Origin): string {
+  if (origin.type === "archive") return `${origin.url}, sha256 ${origin.sha256}`;
+  if (origin.type === "container") return `the container ${origin.container}`;
+  const claims = origin.claims && `, which says it is ${origin.claims.name} ${origin.claims.version}`;
+  return `${origin.file}, sha256 ${origin.sha256}${claims ?? ""}`;
 }
 
 interface VersionOption {

@@ -15,6 +15,9 @@ export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
  */
 const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
+/** A SHA-256 as sha256sum(1) prints it. */
+export const SHA256 = /^[0-9a-f]{64}$/;
+
 /** One line of authorized_keys without options (sshd(8)). */
 export const PUBLIC_SSH_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
 
@@ -27,9 +30,14 @@ export function checkContainerName(text: string): string {
   });
 }
 
+/** Whether the text can name a version of a template. */
+export function isTemplateVersion(text: string): boolean {
+  return /^\d{8}T\d{6}Z(\.\d+)?$/.test(text);
+}
+
 /** @throws {UserError} with exit code 2 when the text cannot name a version of a template */
 export function checkTemplateVersion(text: string): string {
-  if (/^\d{8}T\d{6}Z(\.\d+)?$/.test(text)) return text;
+  if (isTemplateVersion(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a version`, {
     hint: "a version is a time stamp like 20261123T190000Z; op-dbus template show NAME lists them",
     exitCode: EXIT.usage,

@@ -28,6 +28,8 @@ export const settingsSchema = z.strictObject({
       install: z.array(templateName).default(["debian-base"]),
       mirror: mirror.default("auto"),
       security_mirror: mirror.default("auto"),
+      ubuntu_mirror: mirror.default("auto"),
+      ubuntu_security_mirror: mirror.default("auto"),
       keep: z.int().min(1).max(100).default(2),
     })
     .prefault({}),
@@ -51,8 +53,13 @@ export const settingsSchema = z.strictObject({
 export type Settings = z.output<typeof settingsSchema>;
 
 /** Where templates' packages come from. */
-export function mirrorsIn({ templates }: Settings): { mirror: string; securityMirror: string } {
-  return { mirror: templates.mirror, securityMirror: templates.security_mirror };
+export function mirrorsIn({ templates }: Settings) {
+  return {
+    mirror: templates.mirror,
+    securityMirror: templates.security_mirror,
+    ubuntuMirror: templates.ubuntu_mirror,
+    ubuntuSecurityMirror: templates.ubuntu_security_mirror,
+  };
 }
 
 /** Bytes of a size such as `20G`. */

@@ -20,6 +20,16 @@ export interface CommandOptions {
   readonly onLine?: (line: string) => void;
   /** Undoes or completes what was begun, so that an interruption neither refuses nor ends it. */
   readonly shielded?: boolean;
+  /** Gives it our own standard output; nothing of it comes back then. */
+  readonly toStdout?: boolean;
+}
+
+/** How a file is brought here. */
+export interface ObtainOptions {
+  /** Bytes that it may have at most. */
+  readonly limit: number;
+  /** Called as bytes come: how many are here, and how many there are, where that is known. */
+  readonly onBytes?: (bytes: number, total: number | undefined) => void;
 }
 
 /** What lies at a path (lstat(2)). */
@@ -81,6 +91,19 @@ export interface Host extends HostView {
    * @throws {CommandFailed} for the one that is to blame when either fails.
    */
   pipe(from: Argv, to: Argv, options?: CommandOptions): Promise<CommandResult>;
+  /**
+   * Runs a command to its end and hands over what it writes, as bytes and as they come. What `take` throws ends it.
+   * @throws {CommandFailed} when it does not exit with 0.
+   */
+  stream(argv: Argv, take: (bytes: Uint8Array) => void): Promise<void>;
+  /**
+   * Brings a file here, durably, for root alone: from an http(s) address, a path of this machine, or `-`, our own
+   * standard input. What is there of it already counts as the beginning of a download, which goes on behind it; what
+   * came before a failure stays. Whether it is the right file is for the caller to tell.
+   * @returns its hex SHA-256, and its size in bytes
+   * @throws {UserError} when it cannot be had, or is larger than the limit
+   */
+  obtain(source: string, path: string, options: ObtainOptions): Promise<{ sha256: string; bytes: number }>;
   /** Gives a command the terminal; returns its exit status. */
   interactive(argv: Argv): Promise<number>;
   /** Writes a file whole or not at all, and durably. Mode 0644 unless given. */

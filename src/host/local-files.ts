@@ -5,7 +5,7 @@ import { shellText } from "./command-failed.ts";
 import { errnoOf, UserError } from "./errors.ts";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
 
-type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "interactive" | "lock">;
+type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "stream" | "obtain" | "interactive" | "lock">;
 
 /**
  * Errors of system calls that are the machine's state, and no mistake of ours
@@ -91,7 +91,12 @@ function changing<Rest extends unknown[]>(
   return (path, ...rest) => explained("change", path, () => change(path, ...rest));
 }
 
-async function explained<Result>(verb: string, path: string, work: () => Result | Promise<Result>): Promise<Result> {
+/** Does work on a path; what the machine refuses is told to people. */
+export async function explained<Result>(
+  verb: string,
+  path: string,
+  work: () => Result | Promise<Result>,
+): Promise<Result> {
   try {
     return await work();
   } catch (error) {

@@ -4,7 +4,8 @@ import type { Host } from "./host.ts";
 import { localFiles } from "./local-files.ts";
 import { holdLock } from "./lock.ts";
 import { isReadingVerb } from "./reading-verbs.ts";
-import { execute, executePipe } from "./run-command.ts";
+import { obtainFile } from "./obtain.ts";
+import { execute, executePipe, executeStream } from "./run-command.ts";
 
 /**
  * This machine.
@@ -25,6 +26,8 @@ export function localHost(signal: AbortSignal): Host {
       return result;
     },
     pipe: (from, to, options) => executePipe(signal, from, to, options),
+    stream: (argv, take) => executeStream(signal, argv, take),
+    obtain: (source, path, options) => obtainFile(signal, source, path, options),
     interactive: async (argv) => (await execute(unlessTyped(signal), argv, {}, true)).exitCode,
     lock: holdLock,
   };

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { CommandFailed, shellText } from "./command-failed.ts";
 import { UserError } from "./errors.ts";
 import type { Argv, CommandOptions, CommandResult, Host } from "./host.ts";
@@ -8,6 +9,8 @@ interface Call {
   readonly argv: Argv;
   readonly options: CommandOptions;
   readonly tree: Tree;
+  /** Runs the command that this one is only the wrapping of. */
+  readonly run: (argv: Argv) => Promise<CommandResult>;
 }
 
 /** What a command gives: its output, its exit status, or more than one of them. Nothing is success in silence. */
@@ -36,10 +39,12 @@ export interface MemoryMachine {
   readonly files?: Readonly<Record<string, string | Entry>>;
   readonly commands?: Readonly<Record<string, Behaviour>>;
   readonly space?: { total: number; free: number };
+  /** What there is at addresses, and at `-`, standard input. */
+  readonly network?: Readonly<Record<string, string>>;
 }
 
 /** A machine in memory, for tests. A command that is not scripted throws. */
-export function memoryHost({ files = {}, commands = {}, space }: MemoryMachine = {}): MemoryHost {
+export function memoryHost({ files = {}, commands = {}, space, network = {} }: MemoryMachine = {}): MemoryHost {
   const tree = makeTree();
   for (const [path, entry] of Object.entries(files)) {
     const name = path === "/" ? path : path.replace(/\/$/, "");
@@ -61,7 +66,10 @@ export function memoryHost({ files = {}, commands = {}, space }: MemoryMachine =
       throw new Error(`unscripted command: ${shellText(argv)}`);
     }
     const behaviour = behaviours.get(start);
-    const answer = typeof behaviour === "function" ? await behaviour({ argv, options, tree }) : behaviour;
+    const answer =
+      typeof behaviour === "function"
+        ? await behaviour({ argv, options, tree, run: (inner) => execute(inner, options) })
+        : behaviour;
     const result =
       typeof answer === "string" ? { stdout: answer } : typeof answer === "number" ? { exitCode: answer } : answer;
     for (const line of options.onLine ? (result?.stderr ?? "").split("\n") : []) options.onLine?.(line);
@@ -100,6 +108,11 @@ export function memoryHost({ files = {}, commands = {}, space }: MemoryMachine =
       const { stdout } = await succeed(from, options);
       return succeed(to, { input: stdout });
     },
+    async stream(argv, take) {
+      changes.push(`run ${shellText(argv)}`);
+      take(Buffer.from((await succeed(argv)).stdout, "latin1"));
+    },
+    obtain: obtainFrom(tree, changes, network),
     async interactive(argv) {
       changes.push(`run ${shellText(argv)}`);
       return (await execute(argv)).exitCode;
@@ -110,5 +123,19 @@ export function memoryHost({ files = {}, commands = {}, space }: MemoryMachine =
       locks.set(path, holder);
       return async () => void locks.delete(path);
     },
+  };
+}
+
+/** Bytes are text in latin1 here. */
+function obtainFrom(tree: Tree, changes: string[], network: Readonly<Record<string, string>>): Host["obtain"] {
+  return async (source, path, { limit, onBytes }) => {
+    changes.push(`obtain ${source} to ${path}`);
+    const text = network[source] ?? tree.get(source)?.text;
+    if (text === undefined) throw new UserError(`Unable to get ${source}: there is no such file`);
+    const bytes = Buffer.from(text, "latin1");
+    if (bytes.length > limit) throw new UserError(`Unable to get ${source}: it is larger than ${limit} bytes`);
+    onBytes?.(bytes.length, bytes.length);
+    tree.put(path, { text, mode: 0o600 });
+    return { sha256: createHash("sha256").update(bytes).digest("hex"), bytes: bytes.length };
   };
 }

@@ -27,6 +27,7 @@ export async function execute(
       : options.input === undefined
         ? { stdin: "ignore" }
         : { input: options.input }),
+    ...(options.toStdout ? { stdout: "inherit" as const } : {}),
     ...(options.timeoutMs === undefined ? {} : { timeout: Math.ceil(options.timeoutMs) }),
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
@@ -53,7 +54,10 @@ export async function executePipe(
     stdin: "ignore",
     buffer: { stdout: false },
   });
-  const sink = execa(to[0], to.slice(1), { ...common(signal, options), stdin: "pipe" });
+  const sink = execa(to[0], to.slice(1), {
+    ...common(signal, options),
+    stdin: "pipe",
+  });
   if (options.onLine) void eachLine(source.stderr, options.onLine);
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
   sink.stdin.on("error", () => {});
@@ -75,6 +79,26 @@ export async function executePipe(
   if (read.exitCode !== 0 && ((await cutOff) || wrote.exitCode === 0)) throw new CommandFailed(to, read);
   if (wrote.exitCode !== 0) throw new CommandFailed(from, wrote);
   return read;
+}
+
+/**
+ * Runs a command and hands over what it writes.
+ * @see Host.stream
+ */
+export async function executeStream(signal: AbortSignal, argv: Argv, take: (bytes: Uint8Array) => void): Promise<void> {
+  if (signal.aborted) throw new Interrupted();
+  const { execa } = await import("execa");
+  const child = execa(argv[0], argv.slice(1), { ...common(signal, {}), stdin: "ignore", buffer: { stdout: false } });
+  try {
+    for await (const bytes of child.nodeChildProcess.stdout ?? []) take(bytes as Uint8Array);
+  } catch (error) {
+    child.kill("SIGKILL");
+    await child;
+    throw signal.aborted ? new Interrupted() : error;
+  }
+  const result = toResult(argv, await child, undefined);
+  if (signal.aborted) throw new Interrupted();
+  if (result.exitCode !== 0) throw new CommandFailed(argv, result);
 }
 
 const LAST_WORDS_MS = 1000;

@@ -26,7 +26,7 @@ async function describeTemplate(host: HostView, name: string): Promise<TemplateS
   const facts = { name, current: current?.version ?? null, versions: versions.map(({ version }) => version) };
   if (current?.manifest !== undefined) {
     const { suite, digest, builtAt, bytes } = current.manifest;
-    return { ...facts, suite, digest, builtAt, bytes };
+    return { ...facts, ...(suite && { suite }), digest, builtAt, bytes };
   }
   const broken =
     current === undefined

@@ -2,17 +2,15 @@ import { ID_RANGE_SIZE } from "../config/limits.ts";
 import { CommandFailed } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
+import { packArgv } from "./tree-archive.ts";
 
 /**
- * What a tree is, as one number: the SHA-256 of a tar stream with everything
- * that makes files what they are (names in order, numeric owners, modes, times,
- * capabilities, ACLs) and nothing that differs from copy to copy (inode
- * numbers, access times, BTRFS properties).
+ * What a tree is, as one number: the SHA-256 of the tar stream that `packArgv` makes of it.
  * @returns hex digest, and the size of all files together in bytes
  */
 export async function digestTree(host: Host, path: string): Promise<{ digest: string; bytes: number }> {
   const counted = await host.run(["du", "--summarize", "--apparent-size", "--block-size=1", "--", path]);
-  return { digest: await digestOf(host, archive(path)), bytes: Number.parseInt(counted.stdout, 10) };
+  return { digest: await digestOf(host, packArgv(path)), bytes: Number.parseInt(counted.stdout, 10) };
 }
 
 /**
@@ -21,7 +19,7 @@ export async function digestTree(host: Host, path: string): Promise<{ digest: st
  * @throws {UserError} when root may not map these ids
  */
 export async function digestShifted(host: Host, path: string, idStart: number): Promise<string> {
-  const mapped = ["lxc-usernsexec", "-m", `b:0:${idStart}:${ID_RANGE_SIZE}`, "--", ...archive(".")];
+  const mapped = ["lxc-usernsexec", "-m", `b:0:${idStart}:${ID_RANGE_SIZE}`, "--", ...packArgv(".")];
   // who is root there may not walk through the pool, but stay where he was put
   try {
     return await digestOf(host, ["env", `--chdir=${path}`, ...mapped]);
@@ -38,23 +36,4 @@ export async function digestShifted(host: Host, path: string, idStart: number): 
 
 async function digestOf(host: Host, stream: Argv): Promise<string> {
   return (await host.pipe(stream, ["sha256sum", "--binary"])).stdout.split(" ")[0] ?? "";
-}
-
-function archive(path: string): Argv {
-  return [
-    "tar",
-    "--create",
-    "--file=-",
-    "--directory",
-    path,
-    "--sort=name",
-    "--numeric-owner",
-    "--format=pax",
-    "--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime",
-    "--acls",
-    "--xattrs",
-    "--xattrs-include=security.capability",
-    "--xattrs-include=user.*",
-    ".",
-  ];
 }

@@ -2,26 +2,21 @@ import { join } from "node:path";
 import { CommandFailed } from "../host/command-failed.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
-import { HOST_STATE } from "../paths.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
-import { hasOwnFiles, stageFiles, templateFiles } from "./contents.ts";
-import { BUILT_FILES, type Definition } from "./definition.ts";
-
-/**
- * Where mmdebstrap unpacks before it hands the tree on. Root's own, since what
- * lies here becomes part of the template; and passable, since the build's
- * mapped root works in it.
- */
-export const SCRATCH = `${HOST_STATE}/build`;
+import { hasOwnFiles, stageOverlay, templateFiles } from "./contents.ts";
+import { BUILT_FILES, type Definition, type PackagesDefinition } from "./definition.ts";
+import type { Source } from "./source.ts";
+import { unpackArgv } from "./tree-archive.ts";
 
 /** What goes into an empty root file system. */
-interface Fill {
-  readonly definition: Definition;
-  readonly suite: string;
+export interface Fill<Made extends Definition, From> {
+  readonly definition: Made;
+  readonly source: From;
   readonly version: string;
-  readonly sources: readonly string[];
+  /** Clamps every time stamp, seconds since 1970. */
   readonly epoch: number;
+  /** A folder of `inScratch`. */
   readonly scratch: string;
   readonly rootfs: string;
 }
@@ -35,32 +30,21 @@ interface Fill {
  * `unshare`, and through it all processes and mounts of the build.
  * @throws {CommandFailed} see `explainFailure`
  */
-export async function fillRootfs(host: Host, fill: Fill, report: Report): Promise<void> {
-  const { definition, scratch } = fill;
-  const overlay = join(scratch, "overlay");
-  const archive = join(scratch, "overlay.tar");
-  for (const folder of [HOST_STATE, SCRATCH, scratch, join(scratch, "tmp")]) {
-    await host.makeDirectory(folder, { mode: 0o711 });
-  }
-  await host.makeDirectory(overlay, { mode: 0o700 });
-  const files = templateFiles(definition, fill.suite, fill.version);
-  await stageFiles(host, overlay, files);
+export async function fillRootfs(
+  host: Host,
+  {
+    definition,
+    source,
+    version,
+    epoch,
+    scratch,
+    rootfs,
+  }: Fill<PackagesDefinition, Extract<Source, { type: "packages" }>>,
+  report: Report,
+): Promise<void> {
+  await host.makeDirectory(join(scratch, "tmp"), { mode: 0o711 });
+  const archive = await stageOverlay(host, { files: templateFiles(definition, source.suite, version), epoch, scratch });
   const packages = [...definition.packages, ...(hasOwnFiles(definition.locale) ? ["locales"] : [])];
-  const stamp = `--mtime=@${fill.epoch}`;
-  await host.run([
-    "tar",
-    "--create",
-    "--file",
-    archive,
-    "--sort=name",
-    "--owner=0",
-    "--group=0",
-    stamp,
-    "--directory",
-    overlay,
-    // files only: folders keep the modes that their packages gave them
-    ...files.map(({ path }) => `.${path}`),
-  ]);
   const build: Argv = [
     "setpriv",
     "--pdeathsig",
@@ -81,26 +65,14 @@ export async function fillRootfs(host: Host, fill: Fill, report: Report): Promis
     `--customize-hook=tar-in ${archive} /`,
     `--customize-hook=chroot "$1" ${BUILT_FILES.finish}`,
     "--",
-    fill.suite,
+    source.suite,
     "-",
-    ...fill.sources,
-  ];
-  // devices are the container's own business: LXC and Proxmox VE fill /dev at each start
-  const unpack: Argv = [
-    "tar",
-    "--extract",
-    "--directory",
-    fill.rootfs,
-    "--numeric-owner",
-    "--preserve-permissions",
-    "--xattrs",
-    "--xattrs-include=security.capability",
-    "--exclude=./dev/*",
+    ...source.lines,
   ];
   const phases = followPhases(`building ${definition.name}`, report);
   try {
-    await host.pipe(build, unpack, {
-      env: { SOURCE_DATE_EPOCH: String(fill.epoch), TMPDIR: join(scratch, "tmp") },
+    await host.pipe(build, unpackArgv(rootfs), {
+      env: { SOURCE_DATE_EPOCH: String(epoch), TMPDIR: join(scratch, "tmp") },
       onLine: phases.hear,
     });
   } finally {
@@ -142,7 +114,7 @@ function followPhases(task: string, report: Report): Phases {
 }
 
 /** What made a build fail, for people; an error that is not that of a command comes back as it is. */
-export function explainFailure(error: unknown, definition: Definition, sources: readonly string[]): unknown {
+export function explainFailure(error: unknown, definition: Definition, source: Source): unknown {
   if (error instanceof Interrupted || !(error instanceof CommandFailed)) return error;
   const said = error.result.stderr.trim().split("\n");
   const lastWords = said.filter((line) => !/^(I:|W:|E: setup failed|E: mmdebstrap failed|$)/.test(line)).slice(-8);
@@ -152,8 +124,11 @@ export function explainFailure(error: unknown, definition: Definition, sources: 
     return new UserError(message, { hint: "op-dbus status   # shows what fills the pool", cause: error });
   }
   if (said.some((line) => /Failed to fetch|Could not (connect|resolve)|E: .*apt-get .*update/.test(line))) {
-    return new UserError(`${message}\n  the mirrors were: ${sources.join("\n                    ")}`, {
-      hint: 'check the address and the way to it; [templates] mirror = "…" in /etc/opdbus/opdbus.toml chooses another',
+    const mirrors = source.type === "packages" ? source.lines.join("\n                    ") : "those of its own";
+    const key =
+      "distribution" in definition.source && definition.source.distribution === "ubuntu" ? "ubuntu_mirror" : "mirror";
+    return new UserError(`${message}\n  the mirrors were: ${mirrors}`, {
+      hint: `check the address and the way to it; [templates] ${key} = "…" in /etc/opdbus/opdbus.toml chooses another`,
       cause: error,
     });
   }

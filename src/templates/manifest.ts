@@ -1,22 +1,46 @@
 import { join } from "node:path";
 import { TEMPLATE_NAME } from "../config/names.ts";
-import { exactly, isNumber, isText, readWritten, type Shape, tableOf } from "../config/written-json.ts";
+import {
+  exactly,
+  isNumber,
+  isTable,
+  isText,
+  orNothing,
+  readWritten,
+  type Shape,
+  tableOf,
+} from "../config/written-json.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { RUNTIME, TEMPLATES } from "../paths.ts";
+
+/** Where a version came from, when it was not built from packages. */
+export type Origin =
+  | { readonly type: "archive"; readonly url: string; readonly sha256: string }
+  /** `claims` is what the tree says of itself: an export of ours keeps its name and version. */
+  | {
+      readonly type: "import";
+      readonly file: string;
+      readonly sha256: string;
+      readonly claims?: { readonly name: string; readonly version: string };
+    }
+  | { readonly type: "container"; readonly container: string; readonly template?: string };
 
 /** What is known of a sealed version of a template; manifest.json beside its root file system. */
 export interface Manifest {
   readonly schema: 1;
   readonly name: string;
   readonly version: string;
-  readonly suite: string;
+  /** Of one that was built from packages. */
+  readonly suite?: string;
   /** Hex SHA-256 of the content, see `digestTree`. */
   readonly digest: string;
-  /** Hex SHA-256 of the definition it was built from. */
-  readonly definition: string;
-  readonly sourceDateEpoch: number;
-  /** ISO 8601, UTC. */
+  /** Hex SHA-256 of the definition it was built from, if it was. */
+  readonly definition?: string;
+  readonly sourceDateEpoch?: number;
+  /** Of one that was not built from packages. */
+  readonly origin?: Origin;
+  /** When it was made here; ISO 8601, UTC. */
   readonly builtAt: string;
   readonly buildSeconds: number;
   /** Size of all files together, before compression. */
@@ -29,10 +53,11 @@ const SHAPE: Shape<Manifest> = {
   schema: exactly(1),
   name: isText,
   version: isText,
-  suite: isText,
+  suite: orNothing(isText),
   digest: isText,
-  definition: isText,
-  sourceDateEpoch: isNumber,
+  definition: orNothing(isText),
+  sourceDateEpoch: orNothing(isNumber),
+  origin: orNothing(isTable),
   builtAt: isText,
   buildSeconds: isNumber,
   bytes: isNumber,

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
-import type { Host } from "../host/host.ts";
+import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, findAbandoned } from "../pool/claims.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
@@ -101,15 +101,31 @@ export async function removeTemplate(host: Host, name: string, version?: string)
   }
 }
 
+/** The oldest versions beyond a number to keep; the current one stays. */
+export async function surplusVersions(host: HostView, name: string, keep: number): Promise<string[]> {
+  const versions = await listVersions(host, name);
+  const surplus = versions.slice(0, Math.max(0, versions.length - keep)).filter((one) => !one.current);
+  return surplus.map(({ version }) => version);
+}
+
 /**
- * Removes the oldest versions beyond a number to keep; the current one stays.
+ * Removes the surplus versions; the caller holds the template's lock.
  * @returns the versions that were removed
  */
 export async function pruneVersions(host: Host, name: string, keep: number): Promise<string[]> {
-  const versions = await listVersions(host, name);
-  const surplus = versions.slice(0, Math.max(0, versions.length - keep)).filter((one) => !one.current);
-  for (const { version } of surplus) await removeVersion(host, name, version);
-  return surplus.map(({ version }) => version);
+  const surplus = await surplusVersions(host, name, keep);
+  for (const version of surplus) await removeVersion(host, name, version);
+  return surplus;
+}
+
+/** Removes the surplus versions of a template that nobody else works on. @see pruneVersions */
+export async function pruneTemplate(host: Host, name: string, keep: number): Promise<string[]> {
+  const release = await lockTemplate(host, name, "prune");
+  try {
+    return await pruneVersions(host, name, keep);
+  } finally {
+    await release();
+  }
 }
 
 /** With what cut-off builds and removals left in it: what cannot be removed is told, and stays. */

@@ -15,8 +15,8 @@ function run(...args: string[]) {
 
 const COMMANDS = {
   "": ["install", "uninstall", "status", "doctor", "query", "template", "container", "audit"],
-  template: ["build", "list", "show", "verify", "shift", "remove"],
-  container: ["create", "list", "show", "start", "stop", "restart", "exec", "console", "logs", "destroy"],
+  template: ["build", "list", "show", "verify", "shift", "remove", "export", "import", "prune", "refresh"],
+  container: ["create", "list", "show", "start", "stop", "restart", "exec", "console", "logs", "destroy", "publish"],
   audit: ["log", "verify"],
 };
 

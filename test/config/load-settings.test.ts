@@ -15,7 +15,14 @@ function load(files: Record<string, string>, file?: string) {
 test("without a file the defaults hold", async () => {
   expect(await load({})).toEqual({
     pool: {},
-    templates: { install: ["debian-base"], mirror: "auto", security_mirror: "auto", keep: 2 },
+    templates: {
+      install: ["debian-base"],
+      mirror: "auto",
+      security_mirror: "auto",
+      ubuntu_mirror: "auto",
+      ubuntu_security_mirror: "auto",
+      keep: 2,
+    },
     container: {
       defaults: { template: "debian-base", cores: 2, memory_mib: 2048, swap_mib: 512 },
       limits: "enforce",
@@ -32,7 +39,14 @@ test("drop-ins win over the file in the order of their names, key by key", async
     "/etc/opdbus/conf.d/.99-hidden.toml": "[templates]\nkeep = 9\n",
     "/etc/opdbus/conf.d/99-editor.toml~": "nonsense",
   });
-  expect(templates).toEqual({ install: ["web"], mirror: "http://a.example", security_mirror: "auto", keep: 3 });
+  expect(templates).toEqual({
+    install: ["web"],
+    mirror: "http://a.example",
+    security_mirror: "auto",
+    ubuntu_mirror: "auto",
+    ubuntu_security_mirror: "auto",
+    keep: 3,
+  });
   expect(container.defaults).toMatchObject({ cores: 4, memory_mib: 100, swap_mib: 512 });
   expect(container.limits).toBe("best-effort");
 });

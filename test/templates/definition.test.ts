@@ -1,20 +1,22 @@
 import { readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { expect, test } from "vitest";
 import { memoryHost } from "../../src/host/memory-host.ts";
-import { listDefinitions, readDefinition } from "../../src/templates/definition.ts";
+import { isArchive, listDefinitions, type PackagesDefinition, readDefinition } from "../../src/templates/definition.ts";
 import { TREE } from "../../src/tree.ts";
 
 const MINE = "/etc/opdbus/templates.d/mine.toml";
 const LEAST = 'description = "x"\n[source]\ntype = "mmdebstrap"\nsuites = ["trixie"]\n';
 
-function read(text: string) {
-  return readDefinition(memoryHost({ files: { [MINE]: text } }), "mine");
+async function read(text: string, file = MINE, name = "mine"): Promise<PackagesDefinition> {
+  const definition = await readDefinition(memoryHost({ files: { [file]: text } }), name);
+  if (isArchive(definition)) throw new Error("made from an archive");
+  return definition;
 }
 
 test("the shipped definition can be used as it is", async () => {
   const file = join(TREE, "templates/debian-base.toml");
-  const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), "debian-base");
+  const definition = await read(readFileSync(file, "utf8"), file, "debian-base");
   expect(definition).toMatchObject({ name: "debian-base", file, source: { suites: ["trixie", "bookworm"] } });
   expect(definition.packages).toEqual(expect.arrayContaining(["systemd", "openssh-server", "ifupdown"]));
   const firstboot = definition.files.find(({ path }) => path === "/usr/lib/opdbus/firstboot");
@@ -24,6 +26,28 @@ test("the shipped definition can be used as it is", async () => {
   expect(definition.units.enable.every((unit) => definition.files.some(({ path }) => path.endsWith(`/${unit}`)))).toBe(
     true,
   );
+});
+
+test.each(["ubuntu-base", "alpine-base"])(
+  "the shipped definition %s can be read, and has what a clone needs",
+  async (name) => {
+    const file = join(TREE, `templates/${name}.toml`);
+    const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), name);
+    const firstboot = definition.files.find(({ path }) => path === "/usr/lib/opdbus/firstboot");
+    const { files } = await read(readFileSync(join(TREE, "templates/debian-base.toml"), "utf8"));
+    // one script for all of them
+    expect(firstboot).toEqual(files.find(({ path }) => path === "/usr/lib/opdbus/firstboot"));
+  },
+);
+
+test("the definition of Alpine leaves it to the admin which archive is the right one", async () => {
+  const file = join(TREE, "templates/alpine-base.toml");
+  const definition = await readDefinition(memoryHost({ files: { [file]: readFileSync(file, "utf8") } }), "alpine-base");
+  expect(definition.source).toEqual({ type: "archive", url: expect.stringMatching(/^https:.*minirootfs.*x86_64/) });
+  const services = definition.files
+    .filter(({ path }) => path.startsWith("/etc/init.d/"))
+    .map(({ path }) => basename(path));
+  for (const service of services) expect(definition.commands.join("\n")).toContain(service);
 });
 
 test("what the shipped definition shows in its comments is a definition, and names every key", async () => {

@@ -86,3 +86,37 @@ test.each(["", "http://download.proxmox.com/debian/pve/ trixie pve-no-subscripti
     });
   },
 );
+
+const UBUNTU = { components: ["main", "universe"], pockets: SOURCE.pockets, distribution: "ubuntu" } as const;
+const UBUNTU_KEYRING = "/usr/share/keyrings/ubuntu-archive-keyring.gpg";
+
+test("Ubuntu comes from its own archive, signed by its own key, whatever Debian's mirrors are", async () => {
+  const host = memoryHost({ files: { [UBUNTU_KEYRING]: "" } });
+  const mirrors = { mirror: "http://mirror.example/debian", securityMirror: "http://mirror.example/security" };
+  expect((await aptSources(host, mirrors, "noble", UBUNTU)).lines).toEqual([
+    `deb [signed-by=${UBUNTU_KEYRING}] http://archive.ubuntu.com/ubuntu noble main universe`,
+    `deb [signed-by=${UBUNTU_KEYRING}] http://archive.ubuntu.com/ubuntu noble-updates main universe`,
+    `deb [signed-by=${UBUNTU_KEYRING}] http://security.ubuntu.com/ubuntu noble-security main universe`,
+  ]);
+});
+
+test("Ubuntu has mirrors of its own, and pockets only where they are wanted", async () => {
+  const host = memoryHost({ files: { [UBUNTU_KEYRING]: "" } });
+  const mirrors = {
+    ...AUTO,
+    ubuntuMirror: "http://mirror.example/ubuntu/",
+    ubuntuSecurityMirror: "http://mirror.example/usec",
+  };
+  expect((await aptSources(host, mirrors, "noble", { ...UBUNTU, pockets: ["security"] })).lines).toEqual([
+    `deb [signed-by=${UBUNTU_KEYRING}] http://mirror.example/ubuntu noble main universe`,
+    `deb [signed-by=${UBUNTU_KEYRING}] http://mirror.example/usec noble-security main universe`,
+  ]);
+});
+
+test("without the key of Ubuntu's archive nothing of it is built, and the package is named", async () => {
+  await expect(aptSources(memoryHost(), AUTO, "noble", UBUNTU)).rejects.toMatchObject({
+    exitCode: 3,
+    message: expect.stringContaining(UBUNTU_KEYRING),
+    hint: "apt-get install --no-install-recommends ubuntu-keyring",
+  });
+});

@@ -7,7 +7,7 @@ import { makePool } from "../../pool/make-pool.ts";
 import type { PoolRequest } from "../../pool/plan-pool.ts";
 import { planRemoval, removePool } from "../../pool/remove-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
-import { SCRATCH } from "../../templates/fill-rootfs.ts";
+import { SCRATCH } from "../../templates/scratch.ts";
 import { changesNeeded, type Finding, OK, type Step } from "../step.ts";
 
 /** Step 2: the pool, its subvolumes, their compression and modes. */

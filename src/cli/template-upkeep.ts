@@ -1,0 +1,108 @@
+import { loadSettings } from "../config/load-settings.ts";
+import { checkTemplateName } from "../config/names.ts";
+import { mirrorsIn } from "../config/settings.ts";
+import { EXIT, Interrupted, UserError } from "../host/errors.ts";
+import { requirePool } from "../pool/find-pool.ts";
+import { listTemplates, requireTemplate } from "../templates/manifest.ts";
+import { findRefreshable, type Refreshed, refreshTemplate } from "../templates/refresh.ts";
+import { pruneTemplate, surplusVersions } from "../templates/versions.ts";
+import { wholeNumber } from "./numbers.ts";
+import { describeError } from "./renderer.ts";
+import {
+  type CommonOptions,
+  confirm,
+  recorded,
+  recordedAnyway,
+  requireRoot,
+  runCommand,
+  type Session,
+} from "./session.ts";
+
+/** The templates that were named, or all that there are. */
+async function chosen({ host }: Session, names: readonly string[]): Promise<string[]> {
+  requireRoot();
+  for (const name of names) checkTemplateName(name);
+  await requirePool(host);
+  for (const name of names) await requireTemplate(host, name);
+  return names.length > 0 ? [...new Set(names)] : listTemplates(host);
+}
+
+interface PruneOptions extends CommonOptions {
+  readonly keep?: string;
+  readonly dryRun?: boolean;
+  readonly yes?: boolean;
+}
+
+/** `op-dbus template prune` */
+export async function prune(names: readonly string[], options: PruneOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    const { host, out, json } = session;
+    const templates = await chosen(session, names);
+    const keep =
+      options.keep === undefined
+        ? (await loadSettings(host)).templates.keep
+        : wholeNumber("--keep", options.keep, 1, 100);
+    const surplus: { name: string; removed: string[] }[] = [];
+    for (const name of templates) surplus.push({ name, removed: await surplusVersions(host, name, keep) });
+    const some = surplus.filter(({ removed }) => removed.length > 0);
+    if (!options.dryRun && some.length > 0) {
+      const what = some.map(({ name, removed }) => `${name} ${removed.join(", ")}`).join("; ");
+      await confirm(session, { question: `Remove ${what}? Containers made from them stay.`, yes: options.yes });
+      for (const each of some) {
+        each.removed = await recordedAnyway(
+          session,
+          "template_prune",
+          each.name,
+          { keep, versions: each.removed },
+          () => pruneTemplate(host, each.name, keep),
+        );
+      }
+    }
+    if (json) return out.json({ schema: 1, keep, dryRun: options.dryRun ?? false, templates: surplus });
+    const verb = options.dryRun ? "would remove" : "removed";
+    for (const { name, removed } of surplus) {
+      out.print(`${name}: ${removed.length === 0 ? "nothing to remove" : `${verb} ${removed.join(", ")}`}`);
+    }
+  });
+}
+
+/** `op-dbus template refresh` */
+export async function refresh(names: readonly string[], options: CommonOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    const { host, out, json } = session;
+    const templates = await chosen(session, names);
+    const settings = await loadSettings(host);
+    const request = { ...mirrorsIn(settings), keep: settings.templates.keep };
+    const results: (Refreshed | { name: string; result: "failed"; error: ReturnType<typeof describeError> })[] = [];
+    for (const name of templates) {
+      try {
+        const found = await findRefreshable(host, name);
+        const done: Refreshed =
+          "reason" in found
+            ? { name, result: "left alone", ...found }
+            : await recorded(
+                session,
+                "template_refresh",
+                name,
+                { definition: found.definition.digest },
+                () => refreshTemplate(host, found, request, out.report),
+                ({ result, version }) => ({ result, version: version ?? null }),
+              );
+        results.push(done);
+        if (!json) out.print(toLine(done));
+      } catch (error) {
+        // one that cannot be built does not keep the others from it
+        if (error instanceof Interrupted || !(error instanceof UserError)) throw error;
+        results.push({ name, result: "failed", error: describeError(error) });
+        process.exitCode = error.exitCode;
+        if (!json) out.fail(error, false);
+      }
+    }
+    if (json) out.json({ schema: 1, templates: results });
+    else if (results.length === 0) throw new UserError("There is no template", { exitCode: EXIT.unsupported });
+  });
+}
+
+function toLine({ name, result, version, reason }: Refreshed): string {
+  return `${name}: ${result}${reason === undefined ? `, ${version}` : `: ${reason}`}`;
+}

@@ -1,0 +1,113 @@
+import { basename, join } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
+import { EXIT, UserError } from "../host/errors.ts";
+import type { Argv, Host } from "../host/host.ts";
+import { isReadOnly } from "../pool/subvolumes.ts";
+import { humanBytes } from "../report/bytes.ts";
+import { sayWhileWaiting } from "../report/patience.ts";
+import type { Report } from "../report/report.ts";
+import { missingTool } from "./archive.ts";
+import { lockTemplate, readManifest, requireVersion, versionFolder } from "./manifest.ts";
+import { packArgv } from "./tree-archive.ts";
+
+/** What was exported, and where to. */
+export interface Exported {
+  readonly name: string;
+  readonly version: string;
+  /** Hex SHA-256 of the content: that of the archive before compression. */
+  readonly digest: string;
+  /** `-` for standard output. */
+  readonly file: string;
+  /** Hex SHA-256 of the file; undefined for standard output. */
+  readonly sha256?: string;
+  /** Size of the file. */
+  readonly bytes?: number;
+}
+
+// The level is named, so that it is the same everywhere. What comes out does not depend on the number of
+// threads (it does with --single-thread), only on the version of zstd; what is in it depends on neither.
+const COMPRESS = "zstd --quiet -3 --threads=0";
+
+/** The name of an archive where none was given, as Proxmox VE names its templates. */
+function archiveName(name: string, version: string): string {
+  return `${name}_${version}_amd64.tar.zst`;
+}
+
+/**
+ * Packs a sealed version of a template: tar, compressed with zstd, the same
+ * bytes at each time. The file is whole and on the disk before it has its
+ * name; its SHA-256 is put beside it, for `sha256sum --check`.
+ * @param output a file, or `-` for standard output
+ * @throws {UserError} when the version is not sealed any more, or the file cannot be written
+ */
+export async function exportTemplate(
+  host: Host,
+  { name, version, output }: { readonly name: string; readonly version?: string; readonly output?: string },
+  report: Report,
+): Promise<Exported> {
+  const release = await lockTemplate(host, name, "export");
+  try {
+    const chosen = await requireVersion(host, name, version);
+    const { digest, bytes: size } = await readManifest(host, name, chosen);
+    const rootfs = join(versionFolder(name, chosen), "rootfs");
+    if (!(await isReadOnly(host, rootfs))) {
+      throw new UserError(`Unable to export ${name} ${chosen}: it is not sealed (read-only) any more`, {
+        hint: `op-dbus template build ${name}`,
+        exitCode: EXIT.unverified,
+      });
+    }
+    const file = output ?? join(process.cwd(), archiveName(name, chosen));
+    const task = `exporting ${name} ${chosen}, ${humanBytes(size)}`;
+    if (file !== "-")
+      return { name, version: chosen, digest, ...(await writeArchive(host, rootfs, file, task, report)) };
+    await pack(host, rootfs, file);
+    return { name, version: chosen, digest, file };
+  } finally {
+    await release();
+  }
+}
+
+async function writeArchive(host: Host, rootfs: string, file: string, task: string, report: Report) {
+  if ((await host.stat(file))?.type === "directory") {
+    throw new UserError(`Unable to write ${file}: it is a folder`, { hint: `--output ${join(file, "NAME.tar.zst")}` });
+  }
+  // a killed export of the same file left it
+  const unfinished = `${file}.tmp`;
+  await host.remove(unfinished);
+  const tell = async (seconds: number) => {
+    const written = (await host.stat(unfinished))?.size ?? 0;
+    report({ kind: "progress", task, detail: `${humanBytes(written)} written, ${seconds} s` });
+  };
+  const stop = sayWhileWaiting((seconds) => void tell(seconds));
+  try {
+    await host.createText(unfinished, "", { mode: 0o644 });
+    await pack(host, rootfs, unfinished);
+    await host.run(["sync", "--", unfinished]);
+    const sha256 = (await host.digest(unfinished)) ?? "";
+    const bytes = (await host.stat(unfinished))?.size ?? 0;
+    await host.rename(unfinished, file);
+    await host.writeText(`${file}.sha256`, `${sha256}  ${basename(file)}\n`);
+    return { file, sha256, bytes };
+  } catch (error) {
+    await host.remove(unfinished);
+    throw error;
+  } finally {
+    stop();
+  }
+}
+
+/** @param file `-` for standard output */
+async function pack(host: Host, rootfs: string, file: string): Promise<void> {
+  try {
+    // tar starts it: what goes from one to the other does not pass through us
+    const argv = [...packArgv(rootfs, file), `--use-compress-program=${COMPRESS}`] as unknown as Argv;
+    await host.run(argv, { toStdout: file === "-" });
+  } catch (error) {
+    if (!(error instanceof CommandFailed)) throw error;
+    const said = error.result.stderr.split("\n");
+    if (said.some((line) => /zstd: (Cannot exec|not found)/.test(line))) throw missingTool("zstd", error);
+    // the first is the reason, and the last only that it was one
+    const message = `Unable to write ${file === "-" ? "to standard output" : file}: ${said[0]}`;
+    throw new UserError(message, { hint: "df -h .   # is there room?", cause: error });
+  }
+}
