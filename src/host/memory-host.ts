@@ -98,6 +98,7 @@ export function memoryHost({ files = {}, commands = {}, space }: MemoryMachine =
     async pipe(from, to, options) {
       changes.push(`run ${shellText(from)} | ${shellText(to)}`);
       const { stdout } = await succeed(from, options);
+      options?.onBytes?.(Buffer.byteLength(stdout));
       return succeed(to, { input: stdout });
     },
     async interactive(argv) {
