@@ -57,9 +57,15 @@ export async function discardFailed(host: Host, path: string, error: unknown): P
   }
 }
 
-/** Removes a folder and the subvolume `rootfs` in it. @throws {UserError} when something is mounted in it */
+/**
+ * Removes a folder, the subvolume `rootfs` in it, and those of the snapshots in it.
+ * @throws {UserError} when something is mounted in it
+ */
 export async function discard(host: Host, path: string): Promise<void> {
   await refuseMountsIn(host, path);
+  for (const name of (await host.list(`${path}/snapshots`)) ?? []) {
+    await deleteSubvolume(host, `${path}/snapshots/${name}/rootfs`);
+  }
   await deleteSubvolume(host, `${path}/rootfs`);
   await host.remove(path);
 }
