@@ -15,6 +15,9 @@ export const TEMPLATE_NAME = /^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$/;
  */
 const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 
+/** A snapshot's name is a folder below its container's. */
+const SNAPSHOT_NAME = /^[A-Za-z0-9]([A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?$/;
+
 /** One line of authorized_keys without options (sshd(8)). */
 export const PUBLIC_SSH_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
 
@@ -23,6 +26,15 @@ export function checkContainerName(text: string): string {
   if (CONTAINER_NAME.test(text) && !/^\d+$/.test(text)) return text;
   throw new UserError(`Unable to use ${JSON.stringify(text)} as a container name`, {
     hint: "a name has 1 to 63 of a-z, 0-9 and hyphens, neither starts nor ends with a hyphen, and is not a number alone, like web-01",
+    exitCode: EXIT.usage,
+  });
+}
+
+/** @throws {UserError} with exit code 2 when the text cannot name a snapshot */
+export function checkSnapshotName(text: string): string {
+  if (SNAPSHOT_NAME.test(text)) return text;
+  throw new UserError(`Unable to use ${JSON.stringify(text)} as a snapshot name`, {
+    hint: "a name has 1 to 40 letters, digits, hyphens and underscores, and neither starts nor ends with a hyphen, like before-upgrade",
     exitCode: EXIT.usage,
   });
 }
