@@ -1,4 +1,5 @@
 import { basename, dirname, join, resolve } from "node:path";
+import { shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, POOL } from "../paths.ts";
@@ -44,7 +45,7 @@ export async function copyContainer(
   const path = join(there, as);
   if ((await host.stat(path)) !== undefined) {
     throw new UserError(`There is a container ${as} in ${pool} already`, {
-      hint: `op-dbus container copy ${name} --to ${pool} --name NEW   # or look at ${path}`,
+      hint: `op-dbus container copy ${name} --to ${shellText([pool])} --name NEW   # or look at ${path}`,
     });
   }
   await sweepAbandoned(host, CONTAINERS);
@@ -97,14 +98,20 @@ async function checkPool(host: HostView, path: string): Promise<void> {
     return refuse("no file system is mounted there", "findmnt -t btrfs   # give one of these, as it stands there");
   if (mount.type !== "btrfs") return refuse(`it is ${mount.type}, and a pool is BTRFS`, "findmnt -t btrfs");
   if (mount.source === mountHolding(mounts, POOL)?.source)
-    return refuse("that is the file system of this pool", "op-dbus container clone   # makes another one here");
+    return refuse(
+      "that is the file system of this pool",
+      "op-dbus container clone NAME NEW   # makes another one here",
+    );
   for (let at = path; ; at = dirname(at)) {
     const found = await host.stat(at);
     const open = found === undefined || (found.mode & 0o022) !== 0;
     // in a folder like /tmp nobody can move what is root's
     const sticky = at !== path && ((found?.mode ?? 0) & 0o1000) !== 0;
     if (found?.uid !== 0 || (open && !sticky))
-      return refuse(`others than root can write to ${at}`, `chown root: ${at}; chmod go-w ${at}`);
+      return refuse(
+        `others than root can write to ${at}`,
+        `chown root: ${shellText([at])}; chmod go-w ${shellText([at])}`,
+      );
     if (at === "/") break;
   }
 }
@@ -114,7 +121,7 @@ async function makeContainersFolder(host: Host, path: string): Promise<void> {
   const found = await host.stat(path);
   if (found === undefined) await createSubvolume(host, path);
   else if (!isSubvolume(found) || found.uid !== 0) {
-    throw new UserError(`${path} is no subvolume of root's, as a pool has it`, { hint: `ls -ld ${path}` });
+    throw new UserError(`${path} is no subvolume of root's, as a pool has it`, { hint: `ls -ld ${shellText([path])}` });
   }
   await host.setAttributes(path, { mode: 0o700 });
 }
@@ -126,6 +133,6 @@ async function refuseTooLarge(host: HostView, name: string, pool: string): Promi
   const { free } = await host.space(pool);
   if (measured.usedBytes <= free) return measured.sizeBytes;
   throw new UserError(`${name} takes ${humanBytes(measured.usedBytes)}, and ${pool} has ${humanBytes(free)} left`, {
-    hint: `df -h ${pool}   # make room there`,
+    hint: `df -h ${shellText([pool])}   # make room there`,
   });
 }
