@@ -32,7 +32,7 @@ export function debianHost({
 }: DebianOptions = {}): MemoryHost {
   const host = memoryHost({
     files: { ...freshFiles(root), ...files },
-    commands: { ...BTRFS, ...SYSTEMD, ...USERS, ...DISKS, ...TEMPLATE_BUILD, ...LXC, ...OTHERS, ...commands },
+    commands: { ...BTRFS, ...SYSTEMD, ...USERS, ...DISKS, ...TEMPLATE_BUILD, ...LXC, ...PERL, ...OTHERS, ...commands },
     ...(space && { space }),
     network,
   });
@@ -92,6 +92,19 @@ const BTRFS: Record<string, Behaviour> = {
     if (subvolumesIn(tree, path).length > 0) return failed("ERROR: Could not destroy subvolume: Directory not empty");
     return tree.drop(path);
   },
+  "btrfs subvolume list": ({ argv, tree }) =>
+    subvolumesIn(tree, last(argv))
+      .map((path) => `ID 300 gen 1 top level 299 path ${path}\n`)
+      .join(""),
+  // what goes through the pipe is where it comes from
+  "btrfs send": ({ argv, tree }) =>
+    tree.get(last(argv))?.properties["ro"] === "true" ? last(argv) : failed(`ERROR: ${last(argv)} is not read-only`),
+  "btrfs receive": ({ argv, options, tree }) => {
+    const from = options.input ?? "";
+    const to = `${last(argv)}/${posix.basename(from)}`;
+    copyTree(tree, from, to);
+    tree.put(to, { inode: 256, properties: { ro: "true" } });
+  },
   "btrfs filesystem sync": "",
   // opens or removes subvolumes, or looks for devices, of which this tree has none
   find: ({ argv, tree }) => {
@@ -109,7 +122,7 @@ const BTRFS: Record<string, Behaviour> = {
     return value === undefined ? "" : `${name}=${value}\n`;
   },
   "btrfs property set": ({ argv, tree }) => {
-    const [path = "", name = "", value = ""] = argv.slice(3);
+    const [path = "", name = "", value = ""] = argv.slice(3).filter((word) => word !== "-f");
     const found = tree.get(path);
     if (!found) return failed(`ERROR: cannot access ${path}`);
     return tree.put(path, { ...found, properties: { ...found.properties, [name]: value } });
@@ -258,6 +271,39 @@ export function setRunning(tree: Tree, name: string, running: boolean): void {
   tree.put(`${monitor}/exe`, { target: "/usr/bin/lxc-start" });
 }
 
+/** What stands for the scripts of src/containers that make calls which no command makes. */
+const PERL: Record<string, Behaviour> = {
+  "perl -e": ({ argv, tree }) => {
+    const [what = "", ...rest] = argv.slice(4);
+    return what === "look" || what === "remove" ? inTree(tree, what, rest) : move(tree, what, rest);
+  },
+};
+
+/** identity.ts: looks for paths below a root, or takes them out; the machine id is emptied. */
+function inTree(tree: Tree, what: "look" | "remove", [machineId = "", root = "", ...paths]: readonly string[]): string {
+  const found = paths.flatMap((path) =>
+    tree
+      .below(root)
+      .filter((each) => posix.matchesGlob(each, `${root}${path}`))
+      .map((each) => ({ path, each })),
+  );
+  for (const { path, each } of what === "remove" ? found : []) {
+    tree.drop(each);
+    if (path === machineId) tree.put(each, { text: "" });
+  }
+  return found.map(({ path }) => `${path}\n`).join("");
+}
+
+/** move-stopped.ts: renameat2(2), without replacing what is there (1), or exchanging it (2). */
+function move(tree: Tree, how: string, [from = "", to = "", socket = ""]: readonly string[]) {
+  if (tree.get("/proc/net/unix")?.text?.includes(`@${socket}\n`)) return { exitCode: 98, stderr: "in use" };
+  if (how === "1" && tree.get(to)) return { exitCode: 17, stderr: `${to}: File exists\n` };
+  if (!tree.get(from) || (how === "2" && !tree.get(to))) return { exitCode: 2, stderr: "No such file or directory\n" };
+  tree.move(to, `${to}.between`);
+  tree.move(from, to);
+  return tree.move(`${to}.between`, from);
+}
+
 const PACKAGE_STATUS = "/var/lib/dpkg/status";
 const IN_A_UNIT = "systemd-run --quiet --collect --wait --pipe --service-type=exec --";
 
@@ -274,6 +320,11 @@ const OTHERS: Record<string, Behaviour> = {
   "cat --": ({ argv, tree }) => tree.get(last(argv))?.text ?? "",
   "head --bytes=6 --": ({ argv, tree }) => (tree.get(last(argv))?.text ?? "").slice(0, 6),
   "sync --": "",
+  "sync --file-system": "",
+  "cp --archive --link": ({ argv, tree }) => {
+    const [to = "", ...from] = argv.slice(4).toReversed();
+    for (const each of from) copyTree(tree, each, `${to}/${posix.basename(each)}`);
+  },
   "ip -json": "[]",
 };
 

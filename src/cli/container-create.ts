@@ -1,4 +1,5 @@
 import { isIP } from "node:net";
+import type { JsonObject } from "../audit/rows.ts";
 import { cachedSettings } from "../config/cached-settings.ts";
 import { MOST_MIB } from "../config/limits.ts";
 import {
@@ -27,7 +28,13 @@ import {
   withPatience,
 } from "./session.ts";
 
-interface CreateOptions extends CommonOptions {
+interface FinishOptions {
+  readonly onboot?: boolean;
+  readonly start?: boolean;
+  readonly wait?: boolean;
+}
+
+interface CreateOptions extends CommonOptions, FinishOptions {
   readonly template?: string;
   readonly templateVersion?: string;
   readonly network?: ContainerNetwork;
@@ -36,46 +43,75 @@ interface CreateOptions extends CommonOptions {
   readonly swap?: string;
   readonly ip?: string;
   readonly sshKey?: string[];
-  readonly onboot?: boolean;
-  readonly start?: boolean;
-  readonly wait?: boolean;
 }
 
 /** `op-dbus container create` */
 export async function create(names: readonly string[], options: CreateOptions): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
-    for (const name of names) checkContainerName(name);
-    const twice = names.find((name, index) => names.indexOf(name) !== index);
-    if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: EXIT.usage });
-    const { host, out, json } = session;
+    checkNewNames(names);
+    const { host } = session;
     const request = await readRequest(session, options);
     const prepared = await prepareCreate(host, request);
-    for (const name of names) await refuseTaken(host, name);
-    const details = { template: request.template, version: prepared.version, network: request.network };
-    const made: { name: string; result: string; record: ContainerRecord }[] = [];
-    try {
-      await recordedEach(
-        session,
-        names.map((name) => ({ operation: "container_create", target: name, metadata: details })),
-        async (index) => {
-          const started = performance.now();
-          const record = await createContainer(host, names[index] ?? "", prepared);
-          const tookMs = Math.round(performance.now() - started);
-          made.push({ name: record.name, result: "created", record });
-          if (!json)
-            out.print(`${record.name}: created from ${record.template} ${record.templateVersion} in ${tookMs} ms`);
-        },
-      );
-      sayLimits(session, request, prepared.limitsNotInForce);
-      for (const each of made) each.result = await finish(session, each.name, options);
-      if (json) out.json({ schema: 1, containers: made });
-    } catch (error) {
-      // what was made is there, whatever became of the rest
-      if (json) out.json({ schema: 1, containers: made, error: describeError(error) });
-      throw error;
-    }
+    await makeEach(session, names, options, {
+      operation: "container_create",
+      details: { template: request.template, version: prepared.version, network: request.network },
+      from: `${request.template} ${prepared.version}`,
+      make: (name) => createContainer(host, name, prepared),
+      warn: () => sayLimits(session, request, prepared.limitsNotInForce),
+    });
   });
+}
+
+/** @throws {UserError} with exit code 2 when one cannot name a container, or stands there twice */
+export function checkNewNames(names: readonly string[]): void {
+  for (const name of names) checkContainerName(name);
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: EXIT.usage });
+}
+
+interface Making {
+  readonly operation: string;
+  /** What is on record of it. */
+  readonly details: JsonObject;
+  /** What they are made from, as people are told. */
+  readonly from: string;
+  readonly make: (name: string) => Promise<ContainerRecord>;
+  /** Says what people might not expect, when all are made. */
+  readonly warn: () => void;
+}
+
+/** Makes several containers, on record, says how it went, and starts them where that was asked for. */
+export async function makeEach(
+  session: Session,
+  names: readonly string[],
+  options: FinishOptions,
+  { operation, details, from, make, warn }: Making,
+): Promise<void> {
+  const { host, out, json } = session;
+  for (const name of names) await refuseTaken(host, name);
+  const made: { name: string; result: string; record: ContainerRecord }[] = [];
+  try {
+    await recordedEach(
+      session,
+      names.map((name) => ({ operation, target: name, metadata: details })),
+      async (index) => {
+        const started = performance.now();
+        const name = names[index] ?? "";
+        const record = await withPatience(session, `create ${name}`, () => make(name));
+        const tookMs = Math.round(performance.now() - started);
+        made.push({ name: record.name, result: "created", record });
+        if (!json) out.print(`${record.name}: created from ${from} in ${tookMs} ms`);
+      },
+    );
+    warn();
+    for (const each of made) each.result = await finish(session, each.name, options);
+    if (json) out.json({ schema: 1, containers: made });
+  } catch (error) {
+    // what was made is there, whatever became of the rest
+    if (json) out.json({ schema: 1, containers: made, error: describeError(error) });
+    throw error;
+  }
 }
 
 function sayLimits({ out }: Session, request: ContainerRequest, notInForce: readonly string[]): void {
@@ -96,7 +132,7 @@ function sayLimits({ out }: Session, request: ContainerRequest, notInForce: read
 }
 
 /** @returns how far it got: created, started, or what its systemd says */
-async function finish(session: Session, name: string, options: CreateOptions): Promise<string> {
+async function finish(session: Session, name: string, options: FinishOptions): Promise<string> {
   const { host, out, json } = session;
   if (options.onboot)
     await recorded(session, "container_onboot", name, { onboot: true }, () => setOnboot(host, name, true));

@@ -4,6 +4,7 @@ import { attachArgv } from "../containers/attach.ts";
 import { destroyContainer } from "../containers/destroy.ts";
 import { containerFolder, readRecord, requireContainer } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
+import { snapshotNames } from "../containers/snapshot.ts";
 import { startContainer, waitForBoot } from "../containers/start.ts";
 import { stopContainer } from "../containers/stop.ts";
 import { startsOnBoot, unitOf } from "../containers/unit.ts";
@@ -58,6 +59,7 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
       onboot: await startsOnBoot(host, name),
       unit: unitOf(name),
       rootfs: `${containerFolder(name)}/rootfs`,
+      snapshots: (await snapshotNames(host, name)).length,
     };
     if (json) return out.json(facts);
     for (const [key, value] of Object.entries(facts)) {
@@ -68,11 +70,7 @@ export async function show(name: string, options: CommonOptions): Promise<void> 
   });
 }
 
-/**
- * Runs a change on each of several containers, on record, and says how it
- * went. One that fails does not keep the others from their turn; the exit code
- * is that of the first that did, unless an interruption ended them all.
- */
+/** Runs a change on each of several containers, on record, and says how it went. */
 async function forEach(
   session: Session,
   names: readonly string[],
@@ -84,12 +82,30 @@ async function forEach(
   requireRoot();
   for (const name of names) checkContainerName(name);
   await requirePool(host);
-  const results: ({ name: string; result: string } | { name: string; error: ReturnType<typeof describeError> })[] = [];
+  const containers = await inTurn(session, names, (name) =>
+    withPatience(session, `${operation} ${name}`, () =>
+      record(session, `container_${operation}`, name, {}, () => change(name)),
+    ),
+  );
+  if (json) out.json({ schema: 1, containers });
+}
+
+type Outcome = { name: string; result: string } | { name: string; error: ReturnType<typeof describeError> };
+
+/**
+ * Changes one after the other, and says how it went. One that fails does not
+ * keep the others from their turn; the exit code is that of the first that
+ * did, unless an interruption ended them all.
+ */
+export async function inTurn(
+  { out, json }: Session,
+  names: readonly string[],
+  change: (name: string) => Promise<string>,
+): Promise<Outcome[]> {
+  const results: Outcome[] = [];
   for (const name of names) {
     try {
-      const result = await withPatience(session, `${operation} ${name}`, () =>
-        record(session, `container_${operation}`, name, {}, () => change(name)),
-      );
+      const result = await change(name);
       results.push({ name, result });
       if (!json) out.print(`${name}: ${result}`);
     } catch (error) {
@@ -101,7 +117,7 @@ async function forEach(
       if (endsAll) break;
     }
   }
-  if (json) out.json({ schema: 1, containers: results });
+  return results;
 }
 
 /** `op-dbus container start` */
@@ -220,8 +236,11 @@ export async function destroy(
     const { host } = session;
     requireRoot();
     for (const name of names) checkContainerName(name);
+    const snapshots = (await Promise.all(names.map((name) => snapshotNames(host, name)))).flat().length;
+    const count = snapshots === 1 ? "snapshot" : `${snapshots} snapshots`;
+    const also = snapshots === 0 ? "" : `, with ${names.length === 1 ? "its" : "their"} ${count}`;
     await confirm(session, {
-      question: `Remove ${names.join(", ")} and all data for good?`,
+      question: `Remove ${names.join(", ")} and all data for good${also}?`,
       yes: options.yes,
     });
     const destroyOne = async (name: string) => {

@@ -179,6 +179,47 @@ function addContainer(program: Command): void {
   add(container, "publish <name> <template>", "make a stopped container a new version of a template").action(
     async (name, template, options) => (await import("./container-publish.ts")).publish(name, template, options),
   );
+  addSnapshots(container);
+  addClones(container);
+}
+
+function addSnapshots(container: Command): void {
+  add(container, "snapshot <name> [snapshot]", "take a sealed snapshot of a container, its configuration with it")
+    .option("--note <text>", "what it is for")
+    .action(async (name, snapshot, options) => (await import("./container-snapshot.ts")).take(name, snapshot, options));
+  add(container, "listsnapshot <name>", "the snapshots of a container, oldest first").action(async (name, options) =>
+    (await import("./container-snapshot.ts")).list(name, options),
+  );
+  add(container, "delsnapshot <name> <snapshot...>", "remove snapshots for good")
+    .option("-y, --yes", "do not ask")
+    .action(async (name, snapshots, options) =>
+      (await import("./container-snapshot.ts")).remove(name, snapshots, options),
+    );
+  add(
+    container,
+    "rollback <name> <snapshot>",
+    "take a stopped container back to a snapshot: files, limits and configuration",
+  )
+    .option("--start", "start it afterwards")
+    .option("-y, --yes", "do not ask")
+    .action(async (name, snapshot, options) =>
+      (await import("./container-snapshot.ts")).rollback(name, snapshot, options),
+    );
+}
+
+function addClones(container: Command): void {
+  add(container, "clone <name> <new...>", "make containers from another, with an identity of their own")
+    .option("--snapshot <snapshot>", "from a snapshot of it, not from its present state")
+    .option("--start", "start them")
+    .option("--wait", "start them, and wait until their services run")
+    .action(async (name, names, options) => (await import("./container-clone.ts")).clone(name, names, options));
+  add(container, "rename <name> <new>", "give a stopped container another name").action(async (name, to, options) =>
+    (await import("./container-clone.ts")).rename(name, to, options),
+  );
+  add(container, "copy <name>", "copy a container into another pool; its snapshots stay")
+    .requiredOption("--to <mountpoint>", "where that pool, a BTRFS file system, is mounted")
+    .option("--name <name>", "what it is called there; as here otherwise")
+    .action(async (name, options) => (await import("./container-clone.ts")).copy(name, options));
 }
 
 function addAudit(program: Command): void {

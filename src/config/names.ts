@@ -18,6 +18,9 @@ const CONTAINER_NAME = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
 /** A SHA-256 as sha256sum(1) prints it. */
 export const SHA256 = /^[0-9a-f]{64}$/;
 
+/** A snapshot's name is a folder below its container's. */
+const SNAPSHOT_NAME = /^[A-Za-z0-9]([A-Za-z0-9_-]{0,38}[A-Za-z0-9_])?$/;
+
 /** One line of authorized_keys without options (sshd(8)). */
 export const PUBLIC_SSH_KEY = /^(ssh-(ed25519|rsa)|ecdsa-sha2-nistp\d+|sk-[\w@.-]+) [A-Za-z0-9+/=]+( [^\n]*)?$/;
 
@@ -33,6 +36,15 @@ export function checkContainerName(text: string): string {
 /** Whether the text can name a version of a template. */
 export function isTemplateVersion(text: string): boolean {
   return /^\d{8}T\d{6}Z(\.\d+)?$/.test(text);
+}
+
+/** @throws {UserError} with exit code 2 when the text cannot name a snapshot */
+export function checkSnapshotName(text: string): string {
+  if (SNAPSHOT_NAME.test(text)) return text;
+  throw new UserError(`Unable to use ${JSON.stringify(text)} as a snapshot name`, {
+    hint: "a name has 1 to 40 letters, digits, hyphens and underscores, and neither starts nor ends with a hyphen, like before-upgrade",
+    exitCode: EXIT.usage,
+  });
 }
 
 /** @throws {UserError} with exit code 2 when the text cannot name a version of a template */

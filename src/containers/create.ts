@@ -10,7 +10,7 @@ import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
 import { type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
 import { linkForLxc, refuseForeign } from "./lxc-link.ts";
-import { containerFolder, type ContainerRecord } from "./record.ts";
+import { containerFolder, type ContainerRecord, recordFile, recordText } from "./record.ts";
 
 /** What a new container should be. */
 export interface ContainerRequest {
@@ -79,20 +79,13 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
 
 /** @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows */
 export async function refuseTaken(host: HostView, name: string): Promise<void> {
-  if ((await host.stat(containerFolder(name))) !== undefined) {
-    throw new UserError(`There is a container ${name} already`, { hint: `op-dbus container show ${name}` });
-  }
+  if ((await host.stat(containerFolder(name))) !== undefined) throw nameTaken(name);
   await refuseForeign(host, name);
 }
 
-/**
- * Makes a container: a snapshot of the template, its record, and LXC's
- * configuration, all under a hidden name; renaming it is the moment at which
- * it exists. A failure leaves nothing behind.
- */
+/** Makes a container from a template. A failure leaves nothing behind. */
 export async function createContainer(host: Host, name: string, prepared: Preparation): Promise<ContainerRecord> {
   const { request, facts, version, limitsNotInForce } = prepared;
-  await refuseTaken(host, name);
   const record: ContainerRecord = {
     schema: 1,
     name,
@@ -106,20 +99,35 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
     limitsNotInForce,
     createdAt: new Date().toISOString(),
   };
+  const template = join(versionFolder(request.template, version), "rootfs");
+  await makeContainer(host, record, template, lxcConfig(record, facts, request.sshKeys));
+  return record;
+}
+
+/**
+ * Makes a container: a snapshot of a root file system, its record, and LXC's
+ * configuration, all under a hidden name; renaming it is the moment at which
+ * it exists. A failure leaves nothing behind.
+ * @param from the subvolume that it starts from
+ * @param config LXC's configuration
+ * @throws {UserError} when the name is taken
+ */
+export async function makeContainer(host: Host, record: ContainerRecord, from: string, config: string): Promise<void> {
+  const { name } = record;
+  await refuseTaken(host, name);
   const work = join(CONTAINERS, await claimName(host, "new", name));
   let at = work;
   try {
     await host.makeDirectory(work, { mode: 0o700 });
-    await host.createText(join(work, "container.json"), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
-    await host.createText(join(work, "config"), lxcConfig(record, facts, request.sshKeys), { mode: 0o600 });
-    await snapshotSubvolume(host, join(versionFolder(request.template, version), "rootfs"), join(work, "rootfs"));
+    await host.createText(recordFile(work), recordText(record), { mode: 0o600 });
+    await host.createText(join(work, "config"), config, { mode: 0o600 });
+    await snapshotSubvolume(host, from, join(work, "rootfs"));
     await renameToFree(host, work, name);
     at = containerFolder(name);
     await linkForLxc(host, name);
   } catch (error) {
     throw await discardFailed(host, at, error);
   }
-  return record;
 }
 
 // rename(2) onto a folder that is not empty fails, and ours never are: two creates of one name cannot both win
@@ -128,9 +136,11 @@ async function renameToFree(host: Host, work: string, name: string): Promise<voi
     await host.rename(work, containerFolder(name));
   } catch (error) {
     if (!["ENOTEMPTY", "EEXIST"].includes(errnoOf(error) ?? "")) throw error;
-    throw new UserError(`There is a container ${name} already`, {
-      hint: `op-dbus container show ${name}`,
-      cause: error,
-    });
+    throw nameTaken(name, error);
   }
+}
+
+/** What is told of a name that a container of ours has. */
+export function nameTaken(name: string, cause?: unknown): UserError {
+  return new UserError(`There is a container ${name} already`, { hint: `op-dbus container show ${name}`, cause });
 }

@@ -1,6 +1,7 @@
 import type { HostView } from "../host/host.ts";
 import { UserError } from "../host/errors.ts";
 import { join } from "node:path";
+import { rootfsOf } from "./lxc-config.ts";
 import { containerFolder, type ContainerRecord, listContainers, readRecord } from "./record.ts";
 import { runningContainers } from "./running.ts";
 
@@ -18,7 +19,7 @@ export async function describeContainers(host: HostView): Promise<ContainerSumma
     const running = alive.has(name);
     try {
       const record = await readRecord(host, name);
-      await checkConfig(host, name);
+      await readConfig(host, name);
       found.push({ name, running, record });
     } catch (error) {
       if (!(error instanceof UserError)) throw error;
@@ -28,17 +29,29 @@ export async function describeContainers(host: HostView): Promise<ContainerSumma
   return found;
 }
 
-/** @throws {UserError} naming file and line when LXC could not read the container's configuration, or would start another root file system */
-async function checkConfig(host: HostView, name: string): Promise<void> {
+/**
+ * The text of a container's configuration.
+ * @throws {UserError} see `checkConfig`
+ */
+export async function readConfig(host: HostView, name: string): Promise<string> {
   const path = join(containerFolder(name), "config");
-  const lines = ((await host.readText(path)) ?? "").split("\n");
+  return checkConfig((await host.readText(path)) ?? "", path, name);
+}
+
+/**
+ * Gives back the text of a configuration.
+ * @throws {UserError} naming file and line when LXC could not read it, or would start another root file system
+ */
+export function checkConfig(text: string, path: string, name: string): string {
+  const lines = text.split("\n");
   const bad = lines.findIndex((line) => !/^\s*(#.*|lxc\.[^\s=]+\s*=.*)?$/.test(line));
   const hint = `edit ${path}; man lxc.container.conf explains its lines`;
   if (bad !== -1) throw new UserError(`${path}, line ${bad + 1} is no line of LXC's: ${lines[bad]?.trim()}`, { hint });
   const rootfs = lines
     .map((line) => /^\s*lxc\.rootfs\.path\s*=\s*(\S+)/.exec(line)?.[1])
     .findLast((found) => found !== undefined);
-  if (rootfs !== `dir:${join(containerFolder(name), "rootfs")}`) {
+  if (rootfs !== rootfsOf(name)) {
     throw new UserError(`${path} does not name the container's root file system but ${rootfs ?? "none"}`, { hint });
   }
+  return text;
 }

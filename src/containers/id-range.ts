@@ -26,6 +26,12 @@ export async function findIdRange(host: HostView): Promise<number | undefined> {
   )?.start;
 }
 
+/** Whether an id of the host belongs to root's subordinate ones, as user and as group. */
+export async function isRootsId(host: HostView, id: number): Promise<boolean> {
+  const inRange = (range: Range) => isRoots(range) && range.start <= id && id < range.start + range.size;
+  return (await readRanges(host)).every((ranges) => ranges.some(inRange));
+}
+
 function fits(range: Range): boolean {
   return isRoots(range) && range.size >= ID_RANGE_SIZE;
 }

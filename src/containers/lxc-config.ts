@@ -29,6 +29,11 @@ export function limitsWithoutController(
     .map(({ name }) => name);
 }
 
+/** How LXC is told a container's root file system. */
+export function rootfsOf(name: string): string {
+  return `dir:${join(containerFolder(name), "rootfs")}`;
+}
+
 /** Keys travel as one environment string, base64, which the kernel limits to 128 KiB (MAX_ARG_STRLEN, execve(2)). */
 export const MOST_KEY_BYTES = 96_000;
 
@@ -49,7 +54,7 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "# root in the container is nobody on the host; the mapping happens when the root file system is mounted",
     `lxc.idmap = u ${id}`,
     `lxc.idmap = g ${id}`,
-    `lxc.rootfs.path = dir:${join(containerFolder(record.name), "rootfs")}`,
+    `lxc.rootfs.path = ${rootfsOf(record.name)}`,
     "lxc.rootfs.options = idmap=container",
     "lxc.apparmor.profile = generated",
     "lxc.apparmor.allow_nesting = 1",
@@ -67,4 +72,53 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
       : []),
     "",
   ].join("\n");
+}
+
+const HOST_NAME = /^(\s*lxc\.uts\.name\s*=\s*)(\S+)\s*$/;
+const ROOTFS = /^\s*lxc\.rootfs\.path\s*=\s*(\S+)\s*$/;
+const KEYS = /^\s*lxc\.environment\s*=\s*OPDBUS_AUTHORIZED_KEYS=/;
+/** What no two containers of a host, or of a network, may have. */
+const UNIQUE = /^\s*(lxc\.net\.\d+\.(?:hwaddr|veth\.pair|ipv[46]\.address))\s*=/;
+
+/**
+ * A configuration for a container that gets another name: the lines of ours
+ * that tell the name are written anew, and all others stay.
+ */
+export function renamedConfig(text: string, from: string, to: string): string {
+  return mapLines(text, (line) => {
+    const [, start = "", hostName = ""] = HOST_NAME.exec(line) ?? [];
+    // an admin may have made it web-01.example.org
+    if (hostName === from || hostName.startsWith(`${from}.`)) return `${start}${to}${hostName.slice(from.length)}`;
+    return ROOTFS.exec(line)?.[1] === rootfsOf(from) ? line.replace(rootfsOf(from), rootfsOf(to)) : line;
+  });
+}
+
+/**
+ * A configuration for a clone: the lines that tell the name are written anew,
+ * and what no two containers may have is left out.
+ * @returns the keys of what was left out, too
+ */
+export function clonedConfig(text: string, from: string, to: string): { text: string; leftOut: string[] } {
+  const leftOut: string[] = [];
+  const cloned = mapLines(renamedConfig(text, from, to), (line) => {
+    const [, start, hostName = ""] = HOST_NAME.exec(line) ?? [];
+    if (start !== undefined) return hostName.split(".")[0] === to ? line : `${start}${to}`;
+    const key = UNIQUE.exec(line)?.[1];
+    if (key !== undefined) leftOut.push(key);
+    return key === undefined ? line : undefined;
+  });
+  return { text: cloned, leftOut };
+}
+
+/** A configuration without the keys for the first start: what an admin took out of a container must not come back. */
+export function withoutKeys(text: string): string {
+  return mapLines(text, (line) => (KEYS.test(line) ? undefined : line));
+}
+
+function mapLines(text: string, change: (line: string) => string | undefined): string {
+  return text
+    .split("\n")
+    .map(change)
+    .filter((line) => line !== undefined)
+    .join("\n");
 }

@@ -2,8 +2,8 @@ import { join } from "node:path";
 import { type ContainerNetwork, NETWORKS } from "../config/names.ts";
 import { exactly, isNumber, isText, listOf, orNothing, readWritten, type Shape } from "../config/written-json.ts";
 import { UserError } from "../host/errors.ts";
-import type { HostView } from "../host/host.ts";
-import { CONTAINERS } from "../paths.ts";
+import type { Host, HostView } from "../host/host.ts";
+import { CONTAINERS, RUNTIME } from "../paths.ts";
 
 /** What the host itself holds true of a container; nothing a guest writes changes it. */
 export interface ContainerRecord {
@@ -21,6 +21,10 @@ export interface ContainerRecord {
   readonly limitsNotInForce: readonly string[];
   /** ISO 8601, UTC. */
   readonly createdAt: string;
+  /** The container that it was cloned from, by the name that one had then. */
+  readonly clonedFrom?: string;
+  /** The snapshot of it, where it was none of its present state. */
+  readonly clonedSnapshot?: string;
 }
 
 const SHAPE: Shape<ContainerRecord> = {
@@ -35,9 +39,11 @@ const SHAPE: Shape<ContainerRecord> = {
   swapMiB: isNumber,
   limitsNotInForce: listOf(isText),
   createdAt: isText,
+  clonedFrom: orNothing(isText),
+  clonedSnapshot: orNothing(isText),
 };
 
-/** Folder of a container: `rootfs`, `config` for LXC, `container.json`. */
+/** Folder of a container: `rootfs`, `config` for LXC, `container.json`, and `snapshots` when there were any. */
 export function containerFolder(name: string): string {
   return join(CONTAINERS, name);
 }
@@ -56,13 +62,42 @@ function noContainer(name: string): UserError {
   return new UserError(`There is no container ${name}`, { hint: "op-dbus container list" });
 }
 
+/** The record in a folder that is, or was, a container's, under whichever name; undefined when it cannot be read. */
+export async function recordIn(host: HostView, folder: string): Promise<ContainerRecord | undefined> {
+  return readWritten(await host.readText(recordFile(folder)), SHAPE);
+}
+
+/** Where the record of a container lies in its folder. */
+export function recordFile(folder: string): string {
+  return join(folder, "container.json");
+}
+
+/** A record as it is written. */
+export function recordText(record: ContainerRecord): string {
+  return `${JSON.stringify(record, null, 2)}\n`;
+}
+
+/**
+ * Holds a container against other work on its folder until the returned function is called.
+ * @throws {UserError} with exit code 6, naming who is at it
+ */
+export async function lockContainer(host: Host, name: string, work: string): Promise<() => Promise<void>> {
+  const holder = `container ${work} ${name}, process ${process.pid}, since ${new Date().toISOString()}`;
+  return host.lock(`${RUNTIME}/container-${name}.lock`, holder);
+}
+
 /** @throws {UserError} when there is no such container, or its record is broken */
 export async function readRecord(host: HostView, name: string): Promise<ContainerRecord> {
-  const path = join(containerFolder(name), "container.json");
+  const path = recordFile(containerFolder(name));
   const text = await host.readText(path);
   if (text !== undefined) {
     const record = readWritten(text, SHAPE);
     if (record?.name === name) return record;
+    if (record !== undefined && (await host.stat(containerFolder(record.name))) === undefined) {
+      throw new UserError(`The renaming of ${record.name} to ${name} was cut off`, {
+        hint: `op-dbus container rename ${record.name} ${name}   # goes on where it ended`,
+      });
+    }
     throw new UserError(`Unable to read the record of ${name}: ${path} is broken`, {
       hint: `restore ${path}, or remove the container: op-dbus container destroy ${name} --force`,
     });

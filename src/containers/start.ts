@@ -3,13 +3,15 @@ import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { attachArgv } from "./attach.ts";
+import { findForeignIds } from "./fit.ts";
 import { linkForLxc, lxcLink } from "./lxc-link.ts";
 import { readRecord } from "./record.ts";
 import { isSocketTaken, runningContainers } from "./running.ts";
 import { unitLog, unitOf } from "./unit.ts";
 import { until } from "./until.ts";
 
-const LEAVING_MS = 1000;
+/** How long a monitor that ends may have its socket still. */
+export const LEAVING_MS = 1000;
 const START_DEADLINE_MS = 20_000;
 const BOOT_DEADLINE_MS = 120_000;
 /** A guest answers at once or not at all. */
@@ -23,17 +25,15 @@ const ANSWER_MS = 10_000;
 export async function startContainer(host: Host, name: string): Promise<boolean> {
   await requirePool(host);
   await readRecord(host, name);
+  const foreign = await findForeignIds(host, name);
+  if (foreign !== undefined) throw new UserError(foreign.what, { hint: foreign.mend });
   // a monitor that ends leaves its socket a moment later
   const found = await until(LEAVING_MS, async () => {
     if ((await runningContainers(host)).has(name)) return "running";
     return (await isSocketTaken(host, name)) ? undefined : "stopped";
   });
   if (found === "running") return false;
-  if (found === undefined) {
-    throw new UserError(`Unable to start ${name}: a process that is not LXC's has the name of its monitor's socket`, {
-      hint: `ss -xlp | grep -F ${lxcLink(name)}/command   # who is that?`,
-    });
-  }
+  if (found === undefined) throw foreignSocket(name, "start");
   await linkForLxc(host, name);
   const since = new Date();
   await host.run(["systemctl", "start", unitOf(name)]);
@@ -57,6 +57,13 @@ export async function startContainer(host: Host, name: string): Promise<boolean>
     hint: said.includes("apparmor_parser not available")
       ? "apt-get install --no-install-recommends apparmor"
       : `journalctl -u ${unitOf(name)}; lxc-start -F -n ${name} -l DEBUG -o /dev/stderr`,
+  });
+}
+
+/** What is told when somebody keeps the name of a container's socket, who is not its monitor. */
+export function foreignSocket(name: string, verb: string): UserError {
+  return new UserError(`Unable to ${verb} ${name}: a process that is not LXC's has the name of its monitor's socket`, {
+    hint: `ss -xlp | grep -F ${lxcLink(name)}/command   # who is that?`,
   });
 }
 

@@ -11,8 +11,8 @@ export async function setOnboot(host: Host, name: string, onboot: boolean, optio
 }
 
 /** Whether a container starts with the host. */
-export async function startsOnBoot(host: HostView, name: string): Promise<boolean> {
-  return (await host.probe(["systemctl", "is-enabled", unitOf(name)])).stdout.trim() === "enabled";
+export async function startsOnBoot(host: HostView, name: string, options?: CommandOptions): Promise<boolean> {
+  return (await host.probe(["systemctl", "is-enabled", unitOf(name)], options)).stdout.trim() === "enabled";
 }
 
 /** A container that was killed, or did not start, leaves its unit marked as failed, and the host as degraded. */

@@ -1,4 +1,5 @@
 import { describeContainers } from "../containers/describe.ts";
+import { findMisfits } from "../containers/fit.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { planSteps } from "../install/run-steps.ts";
@@ -102,9 +103,12 @@ async function examineTemplates(host: HostView): Promise<Fault[]> {
 
 async function examineContainers(host: HostView): Promise<Fault[]> {
   const containers = await describeContainers(host);
-  return containers.flatMap((container) =>
-    "broken" in container ? [{ what: container.broken, mend: container.mend }] : [],
-  );
+  const found: Fault[] = [];
+  for (const container of containers) {
+    if ("broken" in container) found.push({ what: container.broken, mend: container.mend });
+    else found.push(...(await findMisfits(host, container.name)));
+  }
+  return found;
 }
 
 const LXC_DROP_INS = "/usr/share/lxc/config/common.conf.d";

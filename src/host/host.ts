@@ -18,6 +18,8 @@ export interface CommandOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** Called with each line of standard error as it arrives. */
   readonly onLine?: (line: string) => void;
+  /** Of a pipe: called with the bytes that went through it so far, as they do. */
+  readonly onBytes?: (bytes: number) => void;
   /** Undoes or completes what was begun, so that an interruption neither refuses nor ends it. */
   readonly shielded?: boolean;
   /** Gives it our own standard output; nothing of it comes back then. */

@@ -80,7 +80,6 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
     if (result.exitCode !== 0) throw new CommandFailed(argv, result);
     return result;
   }
-  const locks = new Map<string, string>();
   return {
     name: "node1",
     tree,
@@ -106,6 +105,7 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
     async pipe(from, to, options) {
       changes.push(`run ${shellText(from)} | ${shellText(to)}`);
       const { stdout } = await succeed(from, options);
+      options?.onBytes?.(Buffer.byteLength(stdout));
       return succeed(to, { input: stdout });
     },
     async stream(argv, take) {
@@ -117,12 +117,17 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
       changes.push(`run ${shellText(argv)}`);
       return (await execute(argv)).exitCode;
     },
-    async lock(path, holder) {
-      const other = locks.get(path);
-      if (other !== undefined) throw new UserError(`Another run is under way: ${other}`, { exitCode: 6 });
-      locks.set(path, holder);
-      return async () => void locks.delete(path);
-    },
+    lock: makeLock(),
+  };
+}
+
+function makeLock(): Host["lock"] {
+  const locks = new Map<string, string>();
+  return async (path, holder) => {
+    const other = locks.get(path);
+    if (other !== undefined) throw new UserError(`Another run is under way: ${other}`, { exitCode: 6 });
+    locks.set(path, holder);
+    return async () => void locks.delete(path);
   };
 }
 

@@ -8,6 +8,7 @@ const READING_VERBS: readonly Argv[] = [
   ["apt-get", "indextargets"],
   ["blkid", "--probe"],
   ["btrfs", "property", "get"],
+  ["btrfs", "subvolume", "list"],
   ["compsize"],
   ["dpkg", "--verify"],
   ["dpkg-query", "--listfiles"],

@@ -61,6 +61,8 @@ export async function executePipe(
   if (options.onLine) void eachLine(source.stderr, options.onLine);
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
   sink.stdin.on("error", () => {});
+  let bytes = 0;
+  if (options.onBytes) source.stdout.on("data", (chunk: Buffer) => options.onBytes?.((bytes += chunk.length)));
   source.stdout.pipe(sink.stdin);
   let saidAll = false;
   source.stdout.once("end", () => (saidAll = true));

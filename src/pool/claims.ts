@@ -58,17 +58,19 @@ export async function discardFailed(host: Host, path: string, error: unknown): P
 }
 
 /**
- * Removes a folder, the subvolume `rootfs` in it, and those in its folders: a
- * version of a template holds its twins.
+ * Removes a folder and the subvolumes `rootfs` in it: its own, and those in its
+ * folders (a version of a template holds its twins) and in its snapshots.
  * @throws {UserError} when something is mounted in it
  */
 export async function discard(host: Host, path: string): Promise<void> {
   await refuseMountsIn(host, path);
   await deleteSubvolume(host, `${path}/rootfs`);
   // what is in `rootfs` is gone now, and all else in here is ours
-  for (const name of (await host.list(path)) ?? []) {
-    const inside = `${path}/${name}/rootfs`;
-    if (isSubvolume(await host.stat(inside))) await deleteSubvolume(host, inside);
+  for (const folder of [path, `${path}/snapshots`]) {
+    for (const name of (await host.list(folder)) ?? []) {
+      const inside = `${folder}/${name}/rootfs`;
+      if (isSubvolume(await host.stat(inside))) await deleteSubvolume(host, inside);
+    }
   }
   await host.remove(path);
 }

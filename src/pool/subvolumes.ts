@@ -27,6 +27,11 @@ export async function setReadOnly(host: Host, path: string, sealed: boolean): Pr
   await host.run(["btrfs", "property", "set", path, "ro", String(sealed)]);
 }
 
+/** Opens a subvolume that `btrfs receive` made and sealed; it is a subvolume like any other then. */
+export async function openReceived(host: Host, path: string): Promise<void> {
+  await host.run(["btrfs", "property", "set", "-f", path, "ro", "false"]);
+}
+
 /** Whether a subvolume is sealed. */
 export async function isReadOnly(host: HostView, path: string): Promise<boolean> {
   const answer = await host.probe(["btrfs", "property", "get", path, "ro"]);

@@ -16,7 +16,10 @@ function run(...args: string[]) {
 const COMMANDS = {
   "": ["install", "uninstall", "status", "doctor", "query", "template", "container", "audit"],
   template: ["build", "list", "show", "verify", "shift", "remove", "export", "import", "prune", "refresh"],
-  container: ["create", "list", "show", "start", "stop", "restart", "exec", "console", "logs", "destroy", "publish"],
+  container: [
+    "create list show start stop restart exec console logs destroy publish".split(" "),
+    "snapshot listsnapshot delsnapshot rollback clone rename copy".split(" "),
+  ].flat(),
   audit: ["log", "verify"],
 };
 
@@ -86,6 +89,17 @@ test.runIf(isRoot).each([
   ],
   [["container", "exec", "a", "--"], "error: No command was given"],
   [["container", "stop", "a", "--timeout", "0"], 'error: --timeout is "0"'],
+  [["container", "snapshot", "a", "../x"], 'error: Unable to use "../x" as a snapshot name'],
+  [["container", "snapshot", "a", "b", "--note", "x\n"], "error: Unable to use"],
+  [["container", "delsnapshot", "a", "one", ".."], 'error: Unable to use ".." as a snapshot name'],
+  [["container", "rollback", "a", "-x"], "error: unknown option '-x'"],
+  [["container", "clone", "a", "b", "b"], "error: b is named twice"],
+  [["container", "clone", "a", "a"], "error: a is to be cloned, so no clone can have its name"],
+  [["container", "clone", "a", "b", "--snapshot", "."], 'error: Unable to use "." as a snapshot name'],
+  [["container", "rename", "a", "a"], "error: a is called so already"],
+  [["container", "rename", "a", "../b"], 'error: Unable to use "../b" as a container name'],
+  [["container", "copy", "a"], "error: required option '--to <mountpoint>' not specified"],
+  [["container", "copy", "a", "--to", "/x", "--name", "A"], 'error: Unable to use "A" as a container name'],
   [["container", "destroy", "a", "--force"], "op-dbus container destroy a --force --yes\n"],
   [["audit", "log", "--lines", "many"], 'error: --lines is "many"'],
   [["install", "--dry-run", "--only", "nothing"], "error: There is no step nothing"],

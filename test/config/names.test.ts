@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { checkContainerName, checkTemplateName } from "../../src/config/names.ts";
+import { checkContainerName, checkSnapshotName, checkTemplateName } from "../../src/config/names.ts";
 
 const CORPUS = [
   "../x",
@@ -71,5 +71,48 @@ describe.each([
     fc.assert(fc.property(fc.oneof(almost, fc.string()), (text) => accepts(text) === isRight(text)));
     const labels = fc.string({ unit: fc.constantFrom("a", "z", "0", "9", "-"), minLength: 1, maxLength: longest + 2 });
     fc.assert(fc.property(labels, (text) => accepts(text) === isRight(text)));
+  });
+});
+
+describe("a snapshot name", () => {
+  const accepts = (text: string) => {
+    try {
+      return checkSnapshotName(text) === text;
+    } catch (error) {
+      expect(error).toMatchObject({ name: "UserError", exitCode: 2, hint: expect.stringContaining("before-upgrade") });
+      return false;
+    }
+  };
+  const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
+  const isRight = (text: string) =>
+    text.length > 0 &&
+    text.length <= 40 &&
+    text.split("").every((letter) => LETTERS.includes(letter)) &&
+    !"_-".includes(text[0] ?? "-") &&
+    !text.endsWith("-");
+
+  test.each([...CORPUS.filter((text) => text !== "A" && text !== "a_b"), "a".repeat(41), "_a", "con\u0301"])(
+    "is not %j",
+    (text) => {
+      expect(accepts(text)).toBe(false);
+    },
+  );
+
+  test.each(["a", "20261127T144401Z", "20261127T144401Z-2", "Before_Upgrade", "0_", "a".repeat(40)])(
+    "is %s",
+    (text) => {
+      expect(accepts(text)).toBe(true);
+    },
+  );
+
+  test("is just what the rule says, and never more than one part of a path", () => {
+    const almost = fc.string({ unit: fc.constantFrom("a", "Z", "0", "-", "_", ".", "/", "\n"), maxLength: 42 });
+    const labels = fc.string({ unit: fc.constantFrom("a", "Z", "0", "-", "_"), minLength: 1, maxLength: 42 });
+    fc.assert(
+      fc.property(fc.oneof(almost, labels, fc.string()), (text) => {
+        expect(accepts(text)).toBe(isRight(text));
+        if (isRight(text)) expect(text).not.toMatch(/^[.-]|[/\s\0]/);
+      }),
+    );
   });
 });

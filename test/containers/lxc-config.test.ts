@@ -1,5 +1,12 @@
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { limitsWithoutController, lxcConfig } from "../../src/containers/lxc-config.ts";
+import {
+  clonedConfig,
+  limitsWithoutController,
+  lxcConfig,
+  renamedConfig,
+  withoutKeys,
+} from "../../src/containers/lxc-config.ts";
 import type { ContainerRecord } from "../../src/containers/record.ts";
 import { readFixture } from "../fixture.ts";
 
@@ -37,4 +44,58 @@ test("knows which limits a host cannot enforce", () => {
   expect(limitsWithoutController(RECORD, ALL)).toEqual([]);
   expect(limitsWithoutController(RECORD, ["memory"])).toEqual(["cores"]);
   expect(limitsWithoutController(RECORD, [])).toEqual(["cores", "memory", "swap"]);
+});
+
+const FACTS = { idRangeStart: 100_000, controllers: ALL };
+
+test("under another name it is what a new one of that name would have", () => {
+  const text = lxcConfig(RECORD, FACTS, KEYS);
+  const renamed = { ...RECORD, name: "db" };
+  expect(renamedConfig(text, "web-01", "db")).toBe(lxcConfig(renamed, FACTS, KEYS));
+  expect(clonedConfig(text, "web-01", "db")).toEqual({ text: lxcConfig(renamed, FACTS, KEYS), leftOut: [] });
+  expect(withoutKeys(text)).toBe(lxcConfig(RECORD, FACTS));
+});
+
+test.each([
+  ["lxc.uts.name = web-01", "lxc.uts.name = db", "lxc.uts.name = db"],
+  ["  lxc.uts.name=web-01.example.org ", "  lxc.uts.name=db.example.org", "  lxc.uts.name=db.example.org"],
+  ["lxc.uts.name = mail", "lxc.uts.name = mail", "lxc.uts.name = db"],
+  ["lxc.uts.name = web-011", "lxc.uts.name = web-011", "lxc.uts.name = db"],
+  [
+    "lxc.rootfs.path=dir:/var/lib/op-dbus/@containers/web-01/rootfs",
+    "lxc.rootfs.path=dir:/var/lib/op-dbus/@containers/db/rootfs",
+    "lxc.rootfs.path=dir:/var/lib/op-dbus/@containers/db/rootfs",
+  ],
+  ["lxc.rootfs.path = dir:/srv/web-01/rootfs", "lxc.rootfs.path = dir:/srv/web-01/rootfs", undefined],
+  ["# lxc.uts.name = web-01", "# lxc.uts.name = web-01", "# lxc.uts.name = web-01"],
+  ["lxc.environment = NAME=web-01", "lxc.environment = NAME=web-01", "lxc.environment = NAME=web-01"],
+])("of an admin's line %j", (line, renamed, cloned) => {
+  expect(renamedConfig(line, "web-01", "db")).toBe(renamed);
+  if (cloned !== undefined) expect(clonedConfig(line, "web-01", "db").text).toBe(cloned);
+});
+
+test("a line that is none of ours is never changed by a renaming, and there and back is where it was", () => {
+  const words = fc.constantFrom(
+    "web-01",
+    "db",
+    "lxc.uts.name",
+    "lxc.rootfs.path",
+    "=",
+    " ",
+    "#",
+    "dir:/x/rootfs",
+    ".",
+    "\n",
+  );
+  fc.assert(
+    fc.property(fc.array(words, { maxLength: 12 }), (parts) => {
+      const text = parts.join("");
+      const once = renamedConfig(text, "web-01", "q");
+      expect(renamedConfig(once, "web-01", "q")).toBe(once);
+      expect(once.split("\n")).toHaveLength(text.split("\n").length);
+      for (const [index, line] of once.split("\n").entries()) {
+        if (!/^\s*lxc\.(uts\.name|rootfs\.path)\s*=/.test(line)) expect(line).toBe(text.split("\n")[index]);
+      }
+    }),
+  );
 });

@@ -143,6 +143,16 @@ test("a pipe gives what the second command gave", async () => {
   expect(result.stdout.trim()).toBe("100000");
 });
 
+test("a pipe counts the bytes that go through it, and loses none to the counting", async () => {
+  const counts: number[] = [];
+  const options = { onBytes: (bytes: number) => counts.push(bytes) };
+  const slowly = sh("sleep 0.2; wc -c");
+  const { stdout } = await host.pipe(["head", "-c", "3000000", "/dev/zero"], slowly, options);
+  expect(stdout.trim()).toBe("3000000");
+  expect(counts.at(-1)).toBe(3_000_000);
+  expect(counts).toEqual(counts.toSorted((one, other) => one - other));
+});
+
 test("a pipe gives its environment to both, and the lines of the first", async () => {
   const lines: string[] = [];
   const options = { env: { WORD: "hello" }, onLine: (line: string) => lines.push(line) };

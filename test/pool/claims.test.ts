@@ -36,6 +36,15 @@ test("what failed is told before what could not be cleared away after it", async
   });
 });
 
+test("snapshots in what a dead process left go with it, sealed as they are", async () => {
+  const host = debianHost();
+  for (const path of ["rootfs", "snapshots/one/rootfs", "snapshots/two/rootfs"])
+    host.tree.put(`${FOLDER}/.gone-78-5-dead/${path}`, { inode: 256, properties: { ro: "true" } });
+  host.tree.put(`${FOLDER}/.gone-78-5-dead/snapshots/broken`, {});
+  expect(await sweepAbandoned(host, FOLDER)).toEqual([".gone-78-5-dead"]);
+  expect(await host.list(FOLDER)).toEqual([]);
+});
+
 test("a folder that is not there has nothing to sweep", async () => {
   expect(await sweepAbandoned(debianHost(), FOLDER)).toEqual([]);
 });

@@ -1,0 +1,68 @@
+import { basename } from "node:path";
+import { CommandFailed } from "../host/command-failed.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
+import { CONTAINERS } from "../paths.ts";
+import { nameTaken } from "./create.ts";
+import { lxcLink } from "./lxc-link.ts";
+import { containerFolder } from "./record.ts";
+import { runningContainers } from "./running.ts";
+import { foreignSocket, LEAVING_MS } from "./start.ts";
+import { until } from "./until.ts";
+
+// renameat2(2) and its flags, by syscall(2) with the numbers of x86-64: coreutils of Debian 12 cannot exchange.
+// Whoever has the name of the monitor's socket keeps LXC from starting the container, and fails to get it
+// while that runs.
+const MOVE = String.raw`
+  my ($how, $from, $to, $socket, $folder) = @ARGV;
+  socket(my $held, 1, 1, 0) or fail($socket);
+  bind($held, pack("S a*", 1, "\0$socket")) or fail($socket);
+  syscall(316, -100, $from, -100, $to, int $how) == 0 or fail($to);
+  open(my $synced, "<", $folder) and syscall(74, fileno $synced);
+  sub fail { warn "$_[0]: $!\n"; exit $! + 0 }`;
+const HOW = { rename: "1", exchange: "2" } as const;
+const EEXIST = 17;
+const EADDRINUSE = 98;
+
+/** @throws {UserError} when the container runs */
+export async function refuseRunning(host: HostView, name: string): Promise<void> {
+  if (!(await runningContainers(host)).has(name)) return;
+  throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}   # then try again` });
+}
+
+/**
+ * Gives the folder of a stopped container another name, in one step, while nobody can start it.
+ * @throws {UserError} when the container runs, or the other name is taken
+ */
+export async function renameStopped(host: Host, name: string, to: string): Promise<void> {
+  await moveStopped(host, name, "rename", containerFolder(name), containerFolder(to));
+}
+
+/**
+ * Puts another folder in the place of a stopped container's, and that one in
+ * its place, in one step, while nobody can start it.
+ * @throws {UserError} when the container runs
+ */
+export async function exchangeStopped(host: Host, name: string, other: string): Promise<void> {
+  await moveStopped(host, name, "exchange", other, containerFolder(name));
+}
+
+async function moveStopped(host: Host, name: string, how: keyof typeof HOW, from: string, to: string): Promise<void> {
+  const argv = ["perl", "-e", MOVE, "--", HOW[how], from, to, `${lxcLink(name)}/command`, CONTAINERS] as const;
+  const move = async () => {
+    try {
+      await host.run(argv, { shielded: true });
+      return true;
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error;
+      const { exitCode, stderr } = error.result;
+      if (exitCode === EEXIST && how === "rename") throw nameTaken(basename(to), error);
+      if (exitCode !== EADDRINUSE)
+        throw new UserError(`Unable to ${how} ${from}: ${stderr.trim()}`, { hint: "dmesg", cause: error });
+      await refuseRunning(host, name);
+      // a monitor that ends leaves its socket a moment later
+      return undefined;
+    }
+  };
+  if (!(await until(LEAVING_MS, move))) throw foreignSocket(name, "change");
+}
