@@ -42,6 +42,7 @@ export async function buildTree(): Promise<string> {
   );
   cpSync(join(ROOT, "templates"), join(TREE, "templates"), { recursive: true });
   copy(join(ROOT, "packaging/opdbus.toml.sample"), "opdbus.toml.sample", 0o644);
+  copy(join(ROOT, "packaging/lxc-template.sh"), "lxc-template.sh", 0o755);
   copy(join(ROOT, "LICENSE"), "LICENSE", 0o644);
   write("package.json", `${JSON.stringify({ name: "opdbus-pve", version, type: "module" })}\n`, 0o644);
   for (const command of ["opdbus-pve", "op-dbus"]) write(command, launcher(command), 0o755);

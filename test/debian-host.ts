@@ -60,10 +60,12 @@ function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
     "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
     "/usr/local/bin/": "",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "",
+    "/usr/share/lxc/templates/": "",
     "/var/lib/lxc/": "",
     "/var/tmp/": "",
     ...Object.fromEntries(Object.entries(PROGRAM_FILES).map(([path, text]) => [`${TREE}/${path}`, text])),
     [`${TREE}/opdbus.toml.sample`]: "# settings\n",
+    [`${TREE}/lxc-template.sh`]: "#!/bin/sh\n",
     [`${TREE}/templates/debian-base.toml`]: readFileSync(`${TREE}/templates/debian-base.toml`, "utf8"),
     [`${TREE}/tree.json`]: JSON.stringify({ version: "dev", files: Object.fromEntries(digests) }),
   };

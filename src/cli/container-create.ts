@@ -10,6 +10,7 @@ import {
   PUBLIC_SSH_KEY,
 } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
+import { LXC_PATH, lxcLink } from "../containers/lxc-link.ts";
 import type { ContainerRecord } from "../containers/record.ts";
 import { startContainer, waitForBoot } from "../containers/start.ts";
 import { setOnboot } from "../containers/unit.ts";
@@ -39,6 +40,8 @@ interface CreateOptions extends CommonOptions {
   readonly onboot?: boolean;
   readonly start?: boolean;
   readonly wait?: boolean;
+  /** The folder that lxc-create has begun, when it is lxc-create that asks (packaging/lxc-template.sh). */
+  readonly forLxcCreate?: string;
 }
 
 /** `op-dbus container create` */
@@ -46,12 +49,13 @@ export async function create(names: readonly string[], options: CreateOptions): 
   await runCommand(options, async (session) => {
     requireRoot();
     for (const name of names) checkContainerName(name);
+    const forLxcCreate = isForLxcCreate(names, options);
     const twice = names.find((name, index) => names.indexOf(name) !== index);
     if (twice !== undefined) throw new UserError(`${twice} is named twice`, { exitCode: EXIT.usage });
     const { host, out, json } = session;
     const request = await readRequest(session, options);
     const prepared = await prepareCreate(host, request);
-    for (const name of names) await refuseTaken(host, name);
+    for (const name of names) await refuseTaken(host, name, forLxcCreate);
     const details = { template: request.template, version: prepared.version, network: request.network };
     const made: { name: string; result: string; record: ContainerRecord }[] = [];
     try {
@@ -60,7 +64,7 @@ export async function create(names: readonly string[], options: CreateOptions): 
         names.map((name) => ({ operation: "container_create", target: name, metadata: details })),
         async (index) => {
           const started = performance.now();
-          const record = await createContainer(host, names[index] ?? "", prepared);
+          const record = await createContainer(host, names[index] ?? "", prepared, forLxcCreate);
           const tookMs = Math.round(performance.now() - started);
           made.push({ name: record.name, result: "created", record });
           if (!json)
@@ -76,6 +80,20 @@ export async function create(names: readonly string[], options: CreateOptions): 
       throw error;
     }
   });
+}
+
+/** Whether lxc-create is to get a container. @throws {UserError} when it wants more than that */
+function isForLxcCreate(names: readonly string[], { forLxcCreate }: CreateOptions): boolean {
+  if (forLxcCreate === undefined) return false;
+  const [name = ""] = names;
+  if (names.length === 1 && forLxcCreate === lxcLink(name)) return true;
+  throw new UserError(
+    `lxc-create asks for ${names.join(", ")} in ${forLxcCreate}, and can get ${name} in ${LXC_PATH}`,
+    {
+      hint: `lxc-create -t debian-base -n ${name} -- --network socket`,
+      exitCode: EXIT.usage,
+    },
+  );
 }
 
 function sayLimits({ out }: Session, request: ContainerRequest, notInForce: readonly string[]): void {

@@ -9,7 +9,8 @@ import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
 import { type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
-import { linkForLxc, refuseForeign } from "./lxc-link.ts";
+import { leavePartial, replaceDraft, requireDraft } from "./lxc-draft.ts";
+import { linkForLxc, LXC_PATH, refuseForeign } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
 
 /** What a new container should be. */
@@ -73,26 +74,35 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
       exitCode: EXIT.unsupported,
     });
   }
-  await sweepAbandoned(host, CONTAINERS);
+  for (const folder of [CONTAINERS, LXC_PATH]) await sweepAbandoned(host, folder);
   return { request, version, facts: { idRangeStart, controllers }, limitsNotInForce: missing };
 }
 
-/** @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows */
-export async function refuseTaken(host: HostView, name: string): Promise<void> {
+/**
+ * @param forLxcCreate the name is taken by what lxc-create has begun, and nothing else
+ * @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows
+ */
+export async function refuseTaken(host: HostView, name: string, forLxcCreate = false): Promise<void> {
   if ((await host.stat(containerFolder(name))) !== undefined) {
     throw new UserError(`There is a container ${name} already`, { hint: `op-dbus container show ${name}` });
   }
-  await refuseForeign(host, name);
+  await (forLxcCreate ? requireDraft(host, name) : refuseForeign(host, name));
 }
 
 /**
  * Makes a container: a snapshot of the template, its record, and LXC's
  * configuration, all under a hidden name; renaming it is the moment at which
  * it exists. A failure leaves nothing behind.
+ * @param forLxcCreate takes the place of what lxc-create has begun under this name
  */
-export async function createContainer(host: Host, name: string, prepared: Preparation): Promise<ContainerRecord> {
+export async function createContainer(
+  host: Host,
+  name: string,
+  prepared: Preparation,
+  forLxcCreate = false,
+): Promise<ContainerRecord> {
   const { request, facts, version, limitsNotInForce } = prepared;
-  await refuseTaken(host, name);
+  await refuseTaken(host, name, forLxcCreate);
   const record: ContainerRecord = {
     schema: 1,
     name,
@@ -112,10 +122,11 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
     await host.makeDirectory(work, { mode: 0o700 });
     await host.createText(join(work, "container.json"), `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600 });
     await host.createText(join(work, "config"), lxcConfig(record, facts, request.sshKeys), { mode: 0o600 });
+    if (forLxcCreate) await leavePartial(host, work);
     await snapshotSubvolume(host, join(versionFolder(request.template, version), "rootfs"), join(work, "rootfs"));
     await renameToFree(host, work, name);
     at = containerFolder(name);
-    await linkForLxc(host, name);
+    await (forLxcCreate ? replaceDraft(host, name) : linkForLxc(host, name));
   } catch (error) {
     throw await discardFailed(host, at, error);
   }

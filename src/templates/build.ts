@@ -10,6 +10,7 @@ import { FORBIDDEN } from "./contents.ts";
 import type { Definition } from "./definition.ts";
 import { digestTree } from "./digest.ts";
 import { explainFailure, fillRootfs, SCRATCH } from "./fill-rootfs.ts";
+import { offerToLxc } from "./lxc-name.ts";
 import {
   listVersions,
   lockTemplate,
@@ -107,7 +108,7 @@ async function buildVersion(
     if (same) {
       report({ kind: "say", text: `this is version ${same.version} again, bit by bit` });
       await discard(host, work);
-      await replaceCurrent(host, folder, same.version);
+      await replaceCurrent(host, definition.name, same.version);
       return same;
     }
     const version = freeVersion(await listVersions(host, definition.name), stamp);
@@ -126,7 +127,7 @@ async function buildVersion(
     };
     await host.writeText(join(work, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
     await host.rename(work, versionFolder(definition.name, version));
-    await replaceCurrent(host, folder, version);
+    await replaceCurrent(host, definition.name, version);
     return manifest;
   } catch (error) {
     const told = await discardFailed(host, work, explainFailure(error, definition, sources));
@@ -182,8 +183,9 @@ function freeVersion(versions: readonly TemplateVersion[], stamp: string): strin
   return numbers.length === 0 ? stamp : `${stamp}.${Math.max(...numbers) + 1}`;
 }
 
-async function replaceCurrent(host: Host, folder: string, version: string): Promise<void> {
-  await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
+async function replaceCurrent(host: Host, name: string, version: string): Promise<void> {
+  await host.replaceLink(`versions/${version}/rootfs`, join(templateFolder(name), "rootfs"));
+  await offerToLxc(host, name);
 }
 
 /** @throws {UserError} when the tree holds a secret, an identity, or a device that no container may have */

@@ -5,6 +5,7 @@ import { claimName, discard, findAbandoned } from "../pool/claims.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestShifted, digestTree } from "./digest.ts";
+import { hideFromLxc } from "./lxc-name.ts";
 import {
   listVersions,
   lockTemplate,
@@ -93,6 +94,7 @@ export async function removeTemplate(host: Host, name: string, version?: string)
     if (all) await refuseMountsIn(host, templateFolder(name));
     // without the link nothing can be cloned from it any more; then what it pointed to
     if (all) await host.remove(join(templateFolder(name), "rootfs"));
+    if (all) await hideFromLxc(host, name);
     for (const each of chosen) await removeVersion(host, name, each.version);
     if (all) await removeFolder(host, name);
     return chosen.map((each) => each.version);

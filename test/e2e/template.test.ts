@@ -153,8 +153,14 @@ describe("templates on an installed node", () => {
     ).toBe(
       "built\nEurope/Vienna\nLANG=de_AT.UTF-8\nde_AT.utf8\n/usr/share/zoneinfo/Europe/Vienna\n700 0\n600 0\n600 1000\n",
     );
+    // lxc-create finds it by its name, as long as it is there
+    expect(await node.run(["lxc-create", "-t", "own", "-n", "mine", "--", "--network", "none"])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("mine: created from own "),
+    });
+    await op("container", "destroy", "mine", "--yes");
     expect(await op("template", "remove", "own", "--yes")).toMatchObject({ exitCode: 0 });
-    expect(await sh(`ls ${TEMPLATES}`)).toBe("debian-base\n");
+    expect(await sh(`ls ${TEMPLATES}; ls /usr/share/lxc/templates | grep own`)).toBe("debian-base\n");
   });
 
   test("whose definition is wrong are refused with file, line and what is allowed", async () => {

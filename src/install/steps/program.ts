@@ -14,7 +14,7 @@ const SYSTEM_UNITS = "/etc/systemd/system";
 const SERVICE = "opdbus.service";
 
 /** The files around the program, path to text. */
-const FILES: readonly { readonly path: string; readonly text: string }[] = [
+const FILES: readonly { readonly path: string; readonly text: string; readonly mode?: number }[] = [
   {
     path: `${SYSTEM_UNITS}/${SERVICE}`,
     text: `[Unit]
@@ -95,7 +95,12 @@ async function check(host: HostView): Promise<Finding> {
 
 async function wantedFiles(host: HostView) {
   const sample = (await host.readText(join(TREE, "opdbus.toml.sample"))) ?? "";
-  return [...FILES, { path: `${SETTINGS}/opdbus.toml.sample`, text: sample }];
+  const script = (await host.readText(join(TREE, "lxc-template.sh"))) ?? "";
+  return [
+    ...FILES,
+    { path: `${SETTINGS}/opdbus.toml.sample`, text: sample },
+    { path: "/usr/share/lxc/templates/lxc-debian-base", text: script, mode: 0o755 },
+  ];
 }
 
 async function apply(host: Host): Promise<void> {
@@ -106,8 +111,8 @@ async function apply(host: Host): Promise<void> {
   await host.makeDirectory(COMPILE_CACHE, { mode: 0o755 });
   for (const command of COMMANDS) await host.replaceLink(join(CURRENT, command), join(LINKS, command));
   await host.makeDirectory(`${SYSTEM_UNITS}/lxc@.service.d`, { mode: 0o755 });
-  for (const { path, text } of await wantedFiles(host)) {
-    if ((await host.readText(path)) !== text) await host.writeText(path, text);
+  for (const { path, text, mode = 0o644 } of await wantedFiles(host)) {
+    if ((await host.readText(path)) !== text) await host.writeText(path, text, { mode });
   }
   await host.run(["systemctl", "daemon-reload"]);
   await host.run(["systemctl", "enable", "--quiet", "--now", SERVICE]);
