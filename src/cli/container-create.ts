@@ -10,7 +10,7 @@ import {
   PUBLIC_SSH_KEY,
 } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
-import { LXC_PATH, lxcLink } from "../containers/lxc-link.ts";
+import { lxcLink } from "../containers/lxc-link.ts";
 import type { ContainerRecord } from "../containers/record.ts";
 import { startContainer, waitForBoot } from "../containers/start.ts";
 import { setOnboot } from "../containers/unit.ts";
@@ -83,12 +83,13 @@ export async function create(names: readonly string[], options: CreateOptions): 
 }
 
 /** Whether lxc-create is to get a container. @throws {UserError} when it wants more than that */
-function isForLxcCreate(names: readonly string[], { forLxcCreate }: CreateOptions): boolean {
-  if (forLxcCreate === undefined) return false;
-  const [name = ""] = names;
-  if (names.length === 1 && forLxcCreate === lxcLink(name)) return true;
+function isForLxcCreate(names: readonly string[], { forLxcCreate: folder }: CreateOptions): boolean {
+  if (folder === undefined) return false;
+  // its script names it after what came from people
+  const name = names.at(-1) ?? "";
+  if (names.length === 1 && folder === lxcLink(name)) return true;
   throw new UserError(
-    `lxc-create asks for ${names.join(", ")} in ${forLxcCreate}, and can get ${name} in ${LXC_PATH}`,
+    `lxc-create can get one container, in ${lxcLink(name)}, and not ${names.join(", ")} in ${folder}`,
     {
       hint: `lxc-create -t debian-base -n ${name} -- --network socket`,
       exitCode: EXIT.usage,
