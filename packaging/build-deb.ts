@@ -12,7 +12,7 @@ import {
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { dirname, join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 import { execa } from "execa";
@@ -49,6 +49,10 @@ export async function buildDeb({ sourceDateEpoch, compression, version }: DebOpt
   cpSync(tree.path, join(STAGE, PROGRAM), { recursive: true });
   for (const command of ["op-dbus", NAME]) link(`../lib/${NAME}/${command}`, `usr/bin/${command}`);
   link("op-dbus", `usr/share/bash-completion/completions/${NAME}`);
+  // lxc-create -t debian-base
+  for (const file of readdirSync(join(ROOT, "templates"))) {
+    link("lxc-op-dbus", `usr/share/lxc/templates/lxc-${basename(file, ".toml")}`);
+  }
   const read = (path: string) => readFileSync(join(ROOT, path), "utf8");
   const pages = manualPages({
     version: tree.version,
@@ -125,6 +129,7 @@ function normalise(epoch: number): void {
 function isProgram(path: string): boolean {
   return (
     [`${PROGRAM}/bin/node`, `${PROGRAM}/op-dbus`, `${PROGRAM}/${NAME}`].includes(path) ||
+    path.startsWith("usr/share/lxc/templates/") ||
     /^DEBIAN\/(preinst|postinst|prerm|postrm)$/.test(path)
   );
 }

@@ -11,6 +11,7 @@ import {
   PUBLIC_SSH_KEY,
 } from "../config/names.ts";
 import { type ContainerRequest, createContainer, prepareCreate, refuseTaken } from "../containers/create.ts";
+import { lxcLink } from "../containers/lxc-link.ts";
 import type { ContainerRecord } from "../containers/record.ts";
 import { startContainer, waitForBoot } from "../containers/start.ts";
 import { setOnboot } from "../containers/unit.ts";
@@ -43,6 +44,8 @@ interface CreateOptions extends CommonOptions, FinishOptions {
   readonly swap?: string;
   readonly ip?: string;
   readonly sshKey?: string[];
+  /** The folder that lxc-create has begun, when it is lxc-create that asks (packaging/root/usr/share/lxc/templates). */
+  readonly forLxcCreate?: string;
 }
 
 /** `op-dbus container create` */
@@ -50,6 +53,7 @@ export async function create(names: readonly string[], options: CreateOptions): 
   await runCommand(options, async (session) => {
     requireRoot();
     checkNewNames(names);
+    const forLxcCreate = isForLxcCreate(names, options);
     const { host } = session;
     const request = await readRequest(session, options);
     const prepared = await prepareCreate(host, request);
@@ -57,7 +61,8 @@ export async function create(names: readonly string[], options: CreateOptions): 
       operation: "container_create",
       details: { template: request.template, version: prepared.version, network: request.network },
       from: `${request.template} ${prepared.version}`,
-      make: (name) => createContainer(host, name, prepared),
+      refuseTaken: (name) => refuseTaken(host, name, forLxcCreate),
+      make: (name) => createContainer(host, name, prepared, forLxcCreate),
       warn: () => sayLimits(session, request, prepared.limitsNotInForce),
     });
   });
@@ -77,6 +82,8 @@ interface Making {
   /** What they are made from, as people are told. */
   readonly from: string;
   readonly make: (name: string) => Promise<ContainerRecord>;
+  /** How names that are taken are told; as usual unless given. */
+  readonly refuseTaken?: (name: string) => Promise<void>;
   /** Says what people might not expect, when all are made. */
   readonly warn: () => void;
 }
@@ -86,10 +93,10 @@ export async function makeEach(
   session: Session,
   names: readonly string[],
   options: FinishOptions,
-  { operation, details, from, make, warn }: Making,
+  { operation, details, from, make, warn, ...how }: Making,
 ): Promise<void> {
   const { host, out, json } = session;
-  for (const name of names) await refuseTaken(host, name);
+  for (const name of names) await (how.refuseTaken?.(name) ?? refuseTaken(host, name));
   const made: { name: string; result: string; record: ContainerRecord }[] = [];
   try {
     await recordedEach(
@@ -112,6 +119,21 @@ export async function makeEach(
     if (json) out.json({ schema: 1, containers: made, error: describeError(error) });
     throw error;
   }
+}
+
+/** Whether lxc-create is to get a container. @throws {UserError} when it wants more than that */
+function isForLxcCreate(names: readonly string[], { forLxcCreate: folder }: CreateOptions): boolean {
+  if (folder === undefined) return false;
+  // its script names it after what came from people
+  const name = names.at(-1) ?? "";
+  if (names.length === 1 && folder === lxcLink(name)) return true;
+  throw new UserError(
+    `lxc-create can get one container, in ${lxcLink(name)}, and not ${names.join(", ")} in ${folder}`,
+    {
+      hint: `lxc-create -t debian-base -n ${name} -- --network socket`,
+      exitCode: EXIT.usage,
+    },
+  );
 }
 
 function sayLimits({ out }: Session, request: ContainerRequest, notInForce: readonly string[]): void {

@@ -141,6 +141,7 @@ function addContainer(program: Command): void {
     .option("--onboot", "start it with the host")
     .option("--start", "start it")
     .option("--wait", "start it, and wait until its services run")
+    .addOption(new Option("--for-lxc-create <folder>", "take the place of what lxc-create has begun").hideHelp())
     .action(async (names, options) => (await import("./container-create.ts")).create(names, options));
   add(container, "list", "all containers")
     .option("--running", "only those that run")

@@ -9,7 +9,8 @@ import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
 import { type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
-import { linkForLxc, refuseForeign } from "./lxc-link.ts";
+import { leavePartial, replaceDraft, requireDraft } from "./lxc-draft.ts";
+import { linkForLxc, LXC_PATH, refuseForeign } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord, recordFile, recordText } from "./record.ts";
 
 /** What a new container should be. */
@@ -73,18 +74,29 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
       exitCode: EXIT.unsupported,
     });
   }
-  await sweepAbandoned(host, CONTAINERS);
+  for (const folder of [CONTAINERS, LXC_PATH]) await sweepAbandoned(host, folder);
   return { request, version, facts: { idRangeStart, controllers }, limitsNotInForce: missing };
 }
 
-/** @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows */
-export async function refuseTaken(host: HostView, name: string): Promise<void> {
+/**
+ * @param forLxcCreate the name is taken by what lxc-create has begun, and nothing else
+ * @throws {UserError} when the name is taken, by a container of ours or any other that LXC knows
+ */
+export async function refuseTaken(host: HostView, name: string, forLxcCreate = false): Promise<void> {
   if ((await host.stat(containerFolder(name))) !== undefined) throw nameTaken(name);
-  await refuseForeign(host, name);
+  await (forLxcCreate ? requireDraft(host, name) : refuseForeign(host, name));
 }
 
-/** Makes a container from a template. A failure leaves nothing behind. */
-export async function createContainer(host: Host, name: string, prepared: Preparation): Promise<ContainerRecord> {
+/**
+ * Makes a container from a template. A failure leaves nothing behind.
+ * @param forLxcCreate takes the place of what lxc-create has begun under this name
+ */
+export async function createContainer(
+  host: Host,
+  name: string,
+  prepared: Preparation,
+  forLxcCreate = false,
+): Promise<ContainerRecord> {
   const { request, facts, version, limitsNotInForce } = prepared;
   const record: ContainerRecord = {
     schema: 1,
@@ -100,7 +112,7 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
     createdAt: new Date().toISOString(),
   };
   const template = join(versionFolder(request.template, version), "rootfs");
-  await makeContainer(host, record, template, lxcConfig(record, facts, request.sshKeys));
+  await makeContainer(host, record, template, lxcConfig(record, facts, request.sshKeys), forLxcCreate);
   return record;
 }
 
@@ -110,21 +122,29 @@ export async function createContainer(host: Host, name: string, prepared: Prepar
  * it exists. A failure leaves nothing behind.
  * @param from the subvolume that it starts from
  * @param config LXC's configuration
+ * @param forLxcCreate takes the place of what lxc-create has begun under this name
  * @throws {UserError} when the name is taken
  */
-export async function makeContainer(host: Host, record: ContainerRecord, from: string, config: string): Promise<void> {
+export async function makeContainer(
+  host: Host,
+  record: ContainerRecord,
+  from: string,
+  config: string,
+  forLxcCreate = false,
+): Promise<void> {
   const { name } = record;
-  await refuseTaken(host, name);
+  await refuseTaken(host, name, forLxcCreate);
   const work = join(CONTAINERS, await claimName(host, "new", name));
   let at = work;
   try {
     await host.makeDirectory(work, { mode: 0o700 });
     await host.createText(recordFile(work), recordText(record), { mode: 0o600 });
     await host.createText(join(work, "config"), config, { mode: 0o600 });
+    if (forLxcCreate) await leavePartial(host, work);
     await snapshotSubvolume(host, from, join(work, "rootfs"));
     await renameToFree(host, work, name);
     at = containerFolder(name);
-    await linkForLxc(host, name);
+    await (forLxcCreate ? replaceDraft(host, name) : linkForLxc(host, name));
   } catch (error) {
     throw await discardFailed(host, at, error);
   }

@@ -9,7 +9,7 @@ const HOST_NAME = "/etc/hostname";
 const FIRST_START_DONE = "/var/lib/opdbus/firstboot-done";
 /** Emptied, not removed: a systemd that finds none takes the start for the very first, and enables units. */
 const MACHINE_ID = "/etc/machine-id";
-const SECRETS = [...FORBIDDEN.map(({ path }) => path), "/etc/ssh/ssh_host_*"];
+const SECRETS = [...FORBIDDEN.map(({ path }) => path).filter((path) => path !== MACHINE_ID), "/etc/ssh/ssh_host_*"];
 
 /** Whether a container has made itself a machine of its own, at its first start. */
 export async function wasStarted(host: Host, rootfs: string): Promise<boolean> {
@@ -26,9 +26,12 @@ export async function forgetIdentity(host: Host, rootfs: string): Promise<boolea
   const found = await inTree(host, rootfs, "remove", [...SECRETS, MACHINE_ID, HOST_NAME, FIRST_START_DONE]);
   const hidden = found.find((line) => line.startsWith("through a link: "));
   if (hidden === undefined) return found.includes(FIRST_START_DONE);
-  throw new UserError(`Unable to give a clone an identity of its own: ${hidden.split(": ")[1]} lies behind a link`, {
-    hint: "make it a folder inside the container, then clone again",
-  });
+  throw new UserError(
+    `Unable to take out what is this container's alone: ${hidden.split(": ")[1]} lies behind a link`,
+    {
+      hint: "make it a folder inside the container, then try again",
+    },
+  );
 }
 
 /** Takes its host name out of a root file system: at the next start it takes the one that LXC gives it. */
@@ -84,7 +87,7 @@ async function inTree(
     return (await host.run(argv, { shielded: true })).stdout.split("\n");
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
-    throw new UserError(`Unable to give ${rootfs} an identity of its own: ${error.result.stderr.trim()}`, {
+    throw new UserError(`Unable to take the identity out of ${rootfs}: ${error.result.stderr.trim()}`, {
       hint: `ls -l ${rootfs}/etc   # what is it?`,
       cause: error,
     });

@@ -60,6 +60,9 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "lxc.apparmor.allow_nesting = 1",
     // systemd's signal for an orderly halt
     "lxc.signal.halt = SIGRTMIN+3",
+    // LXC removes nothing of ours by itself; what it adds to the command is cut off
+    "lxc.rootfs.managed = 0",
+    'lxc.hook.destroy = op-dbus container destroy --yes -- "$LXC_NAME" #',
     "",
     "# loopback only",
     "lxc.net.0.type = empty",

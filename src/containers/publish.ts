@@ -10,6 +10,7 @@ import { BUILT_FILES } from "../templates/definition.ts";
 import { lockTemplate, type Manifest } from "../templates/manifest.ts";
 import { inScratch } from "../templates/scratch.ts";
 import { unpackArgv } from "../templates/tree-archive.ts";
+import { forgetIdentity } from "./identity.ts";
 import { containerFolder, readRecord, requireContainer } from "./record.ts";
 import { runningContainers } from "./running.ts";
 
@@ -19,8 +20,6 @@ const TRACES = [
   "/etc/netmaker/join-key",
   // says what the template is that it was made from
   BUILT_FILES.marker,
-  // each clone is to make an identity of its own
-  "/var/lib/opdbus/firstboot-done",
   "/var/lib/dhcp/*",
   "/var/lib/systemd/timers/*",
   "/var/log/journal/*",
@@ -48,7 +47,8 @@ export async function publishContainer(host: Host, name: string, template: strin
         await takeSnapshot(host, name, rootfs);
         await tellNested(host, rootfs, report);
         await tellKeys(host, rootfs, report);
-        await removeIdentity(host, rootfs);
+        await forgetIdentity(host, rootfs);
+        await removeTraces(host, rootfs);
         const overlay = await stageOverlay(host, { files: [marker({ name: template, version })], epoch, scratch });
         await host.pipe(["cat", "--", overlay], unpackArgv(rootfs));
         const origin = {
@@ -103,12 +103,9 @@ async function tellKeys(host: Host, rootfs: string, report: Report): Promise<voi
   report({ kind: "warn", text: `the keys in ${keys} are published, too: they open every container made from this` });
 }
 
-// The guest shaped this tree. find follows no link, and nobody else can change the snapshot meanwhile.
-async function removeIdentity(host: Host, rootfs: string): Promise<void> {
+// The guest shaped this tree: find follows no link, and nobody else can change the snapshot meanwhile.
+async function removeTraces(host: Host, rootfs: string): Promise<void> {
   const patterns = [...IDENTITY, ...TRACES].flatMap((path) => [`${rootfs}${path}`, `${rootfs}${path}/*`]);
   const any = patterns.flatMap((pattern) => ["-o", "-path", pattern]).slice(1);
   await host.run(["find", rootfs, "-xdev", "-mindepth", "1", "(", ...any, ")", "-delete"]);
-  // empty and not away: without the file, systemd would think of a first boot and enable presets
-  const emptied = ["find", rootfs, "-xdev", "-path", `${rootfs}/etc/machine-id`, "-type", "f"] as const;
-  await host.run([...emptied, "-execdir", "truncate", "--size=0", "--", "{}", ";"]);
 }

@@ -3,7 +3,8 @@ import { type ContainerRequest, createContainer, prepareCreate } from "../../src
 import { Interrupted } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
-import { debianHost } from "../debian-host.ts";
+import { debianHost, processStat } from "../debian-host.ts";
+import { diesAt } from "../dies-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 
 const REQUEST: ContainerRequest = {
@@ -102,6 +103,88 @@ test("a link of our own that a destroy left is no obstacle", async () => {
   const host = installedHost({ files: { "/var/lib/lxc/web-01": { target: `${CONTAINERS}/web-01` } } });
   await create(host);
   expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
+});
+
+const DRAFT = {
+  "/var/lib/lxc/web-01/config": "lxc.rootfs.path = dir:/var/lib/lxc/web-01/rootfs\n",
+  "/var/lib/lxc/web-01/partial": "",
+  "/var/lib/lxc/web-01/rootfs/": "",
+};
+
+/** What lxc-create does when the script of a template has failed. */
+async function clearDraft(host: Host): Promise<void> {
+  expect((await host.list("/var/lib/lxc/web-01")) ?? []).toEqual(["config", "partial", "rootfs"]);
+  await host.remove("/var/lib/lxc/web-01");
+}
+
+async function createForLxc(host: Host) {
+  return createContainer(host, "web-01", await prepareCreate(host, REQUEST), true);
+}
+
+test("takes the place of what lxc-create has begun, which it can finish", async () => {
+  const host = installedHost({ files: DRAFT });
+  await expect(create(host)).rejects.toThrow("LXC has a container web-01 already");
+  expect(await createForLxc(host)).toMatchObject({ name: "web-01" });
+  expect(await host.list("/var/lib/lxc")).toEqual(["web-01"]);
+  expect(await host.readLink("/var/lib/lxc/web-01")).toBe(`${CONTAINERS}/web-01`);
+  // it is removed by lxc-create; for others it is not there (open(2))
+  expect(await host.readLink("/var/lib/lxc/web-01/partial")).toBe(undefined);
+  expect(await host.readLink(`${CONTAINERS}/web-01/partial`)).toBe("nowhere");
+});
+
+test.each([
+  ["nothing", {}],
+  ["a container", { "/var/lib/lxc/web-01/config": "", "/var/lib/lxc/web-01/rootfs/etc/": "" }],
+  ["a file system in the place of a folder", { ...DRAFT, "/var/lib/lxc/web-01/rootdev": "" }],
+  ["files in it", { ...DRAFT, "/var/lib/lxc/web-01/rootfs/etc/passwd": "root" }],
+])("does not take the place of %s", async (_, files) => {
+  const host = installedHost({ files });
+  await expect(createForLxc(host)).rejects.toThrow("/var/lib/lxc/web-01 is not what lxc-create leaves");
+  expect(host.changes).toEqual([]);
+});
+
+test("a failure leaves what lxc-create has begun to lxc-create", async () => {
+  for (let cut = 0; ; cut++) {
+    const host = installedHost({ files: DRAFT });
+    let count = 0;
+    const failing = (verb: "makeDirectory" | "createText" | "makeLink" | "rename" | "run") => {
+      const original = host[verb] as (...args: unknown[]) => Promise<unknown>;
+      return async (...args: unknown[]) => {
+        if (count++ === cut) throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+        return original(...args);
+      };
+    };
+    const verbs = ["makeDirectory", "createText", "makeLink", "rename", "run"] as const;
+    const broken = { ...host, ...Object.fromEntries(verbs.map((verb) => [verb, failing(verb)])) } as Host;
+    const failure: unknown = await createForLxc(broken).catch((error) => error);
+    if (!(failure instanceof Error)) break;
+    expect(failure.message).toContain("ENOSPC");
+    await clearDraft(host);
+    expect(await host.list(CONTAINERS)).toEqual([]);
+    expect(await host.list("/var/lib/lxc")).toEqual([]);
+    expect(cut).toBeLessThan(20);
+  }
+});
+
+test("killed at any moment it leaves what lxc-create has begun, or a container; and the next create clears away the rest", async () => {
+  for (let cut = 0; ; cut++) {
+    const host = installedHost({ files: DRAFT });
+    const ended = await createForLxc(diesAt(host, cut)).then(
+      () => true,
+      () => false,
+    );
+    host.tree.put(`/proc/${process.pid}/stat`, { text: processStat(process.pid, 9999) });
+    if ((await host.readLink("/var/lib/lxc/web-01")) === undefined && (await host.stat("/var/lib/lxc/web-01")))
+      await clearDraft(host);
+    await create(host, "db");
+    const made = (await host.list(CONTAINERS))?.includes("web-01");
+    expect(await host.list(CONTAINERS)).toEqual(made ? ["db", "web-01"] : ["db"]);
+    const linked = (await host.list("/var/lib/lxc")) ?? [];
+    expect(linked.filter((name) => !["db", "web-01"].includes(name))).toEqual([]);
+    if (made) expect(await host.stat(`${CONTAINERS}/web-01/rootfs`)).toMatchObject({ inode: 256 });
+    if (ended) break;
+    expect(cut).toBeLessThan(30);
+  }
 });
 
 /** A host on which one operation fails: a command that begins so, or a file operation on such a path. */

@@ -159,6 +159,12 @@ describe("templates on an installed node", () => {
     ).toBe(
       "built\nEurope/Vienna\nLANG=de_AT.UTF-8\nde_AT.utf8\n/usr/share/zoneinfo/Europe/Vienna\n700 0\n600 0\n600 1000\n",
     );
+    const withOwn = ["--", "--template", "own", "--network", "none"];
+    expect(await node.run(["lxc-create", "-t", "op-dbus", "-n", "mine", ...withOwn])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("mine: created from own "),
+    });
+    await op("container", "destroy", "mine", "--yes");
     expect(await op("template", "remove", "own", "--yes")).toMatchObject({ exitCode: 0 });
     expect(await sh(`ls ${TEMPLATES}`)).toBe("debian-base\n");
   });
