@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
+import { lxcLink } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
 
 /** What of the host the configuration depends on. */
@@ -55,9 +56,11 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "lxc.apparmor.allow_nesting = 1",
     // systemd's signal for an orderly halt
     "lxc.signal.halt = SIGRTMIN+3",
-    // LXC removes nothing of ours by itself; what it adds to the command is cut off
+    "",
+    "# lxc-destroy removes nothing by itself, op-dbus all of it; unless it is of a copy, which has these lines too",
     "lxc.rootfs.managed = 0",
-    'lxc.hook.destroy = op-dbus container destroy --yes -- "$LXC_NAME" #',
+    // what LXC adds to the command is cut off
+    `lxc.hook.destroy = test "$LXC_CONFIG_FILE" = ${lxcLink(record.name)}/config && op-dbus container destroy --yes -- ${record.name} #`,
     "",
     "# loopback only",
     "lxc.net.0.type = empty",

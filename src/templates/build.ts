@@ -65,6 +65,7 @@ export async function buildTemplate(
   const release = await lockTemplate(host, definition.name, "build");
   try {
     const manifest = await buildVersion(host, definition, { ...options, suite }, sources, report);
+    await offer(host, definition.name, report);
     const pruned = options.keep === undefined ? [] : await prune(host, definition.name, options.keep, report);
     return { manifest, pruned };
   } finally {
@@ -108,7 +109,7 @@ async function buildVersion(
     if (same) {
       report({ kind: "say", text: `this is version ${same.version} again, bit by bit` });
       await discard(host, work);
-      await replaceCurrent(host, definition.name, same.version);
+      await replaceCurrent(host, folder, same.version);
       return same;
     }
     const version = freeVersion(await listVersions(host, definition.name), stamp);
@@ -127,7 +128,7 @@ async function buildVersion(
     };
     await host.writeText(join(work, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
     await host.rename(work, versionFolder(definition.name, version));
-    await replaceCurrent(host, definition.name, version);
+    await replaceCurrent(host, folder, version);
     return manifest;
   } catch (error) {
     const told = await discardFailed(host, work, explainFailure(error, definition, sources));
@@ -140,7 +141,17 @@ async function buildVersion(
   }
 }
 
-// the new version is built and current, whatever becomes of the old ones
+// the new version is built and current, whatever becomes of this
+async function offer(host: Host, name: string, report: Report): Promise<void> {
+  try {
+    await offerToLxc(host, name);
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+    report({ kind: "warn", text: `lxc-create will not find ${name} by its name: ${error.message}` });
+  }
+}
+
+// and of the old ones
 async function prune(host: Host, name: string, keep: number, report: Report): Promise<readonly string[]> {
   try {
     return await pruneVersions(host, name, keep);
@@ -183,9 +194,8 @@ function freeVersion(versions: readonly TemplateVersion[], stamp: string): strin
   return numbers.length === 0 ? stamp : `${stamp}.${Math.max(...numbers) + 1}`;
 }
 
-async function replaceCurrent(host: Host, name: string, version: string): Promise<void> {
-  await host.replaceLink(`versions/${version}/rootfs`, join(templateFolder(name), "rootfs"));
-  await offerToLxc(host, name);
+async function replaceCurrent(host: Host, folder: string, version: string): Promise<void> {
+  await host.replaceLink(`versions/${version}/rootfs`, join(folder, "rootfs"));
 }
 
 /** @throws {UserError} when the tree holds a secret, an identity, or a device that no container may have */

@@ -94,9 +94,9 @@ export async function removeTemplate(host: Host, name: string, version?: string)
     if (all) await refuseMountsIn(host, templateFolder(name));
     // without the link nothing can be cloned from it any more; then what it pointed to
     if (all) await host.remove(join(templateFolder(name), "rootfs"));
-    if (all) await hideFromLxc(host, name);
     for (const each of chosen) await removeVersion(host, name, each.version);
     if (all) await removeFolder(host, name);
+    if (all) await hideFromLxc(host, name);
     return chosen.map((each) => each.version);
   } finally {
     await release();

@@ -1,4 +1,6 @@
+import { readFileSync } from "node:fs";
 import { expect, test, vi } from "vitest";
+import { UserError } from "../../src/host/errors.ts";
 import { memoryHost, type MemoryHost } from "../../src/host/memory-host.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";
@@ -13,6 +15,7 @@ import {
 import { describeTemplates } from "../../src/templates/describe.ts";
 import { pruneVersions, removeTemplate, verifyTemplate } from "../../src/templates/versions.ts";
 import { TEMPLATES } from "../../src/paths.ts";
+import { TREE } from "../../src/tree.ts";
 import { diesAt } from "../dies-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
 
@@ -272,6 +275,29 @@ test("what is mounted in a template's folder is never removed with it", async ()
   expect(await host.readText(`${left}/precious`)).toBe("x");
   // it is refused before anything is done: the template is whole
   expect(await currentVersion(host, "debian-base")).toBe(STAMP);
+});
+
+test("a build is one, also where lxc-create cannot be told of it", async () => {
+  const host = emptyHost({
+    files: { "/etc/opdbus/templates.d/own.toml": readFileSync(`${TREE}/templates/debian-base.toml`, "utf8") },
+  });
+  const broken = { ...host, makeLink: () => Promise.reject(new UserError("the file system is read-only")) };
+  const events: ReportEvent[] = [];
+  const definition = await readDefinition(host, "own");
+  await buildTemplate(broken, definition, { mirror: "auto", securityMirror: "auto" }, (event) => events.push(event));
+  expect(await listTemplates(host)).toEqual(["own"]);
+  expect(events).toContainEqual({ kind: "warn", text: expect.stringContaining("lxc-create will not find own") });
+});
+
+test("a template of an admin's own is offered to lxc-create as long as it is there", async () => {
+  const host = emptyHost({
+    files: { "/etc/opdbus/templates.d/own.toml": readFileSync(`${TREE}/templates/debian-base.toml`, "utf8") },
+  });
+  const definition = await readDefinition(host, "own");
+  await buildTemplate(host, definition, { mirror: "auto", securityMirror: "auto" }, () => {});
+  expect(await host.readLink("/usr/share/lxc/templates/lxc-own")).toBe("lxc-debian-base");
+  await removeTemplate(host, "own");
+  expect(await host.stat("/usr/share/lxc/templates/lxc-own")).toBeUndefined();
 });
 
 test("a prune that fails does not make the build a failure", async () => {
