@@ -51,7 +51,7 @@ export function judge({ startUp, cold, batch, reinstall, shift, containersListed
       "shift-to-copy",
       measure("template shift, whole command", shift.twin),
       measure("cp -a --reflink=always of the same tree", shift.copy),
-      1,
+      1.5,
     ),
   ];
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
+import { lxcLink } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
 
 /** What of the host the configuration depends on. */
@@ -27,6 +28,12 @@ export function limitsWithoutController(
   return limits(record)
     .filter(({ controller }) => !controllers.includes(controller))
     .map(({ name }) => name);
+}
+
+// what LXC adds to the command is cut off
+function destroyHook(name: string): string {
+  const isOurs = `test "$LXC_CONFIG_FILE" = ${lxcLink(name)}/config`;
+  return `lxc.hook.destroy = ${isOurs} && op-dbus container destroy --yes -- ${name} #`;
 }
 
 /** How LXC is told a container's root file system. */
@@ -60,9 +67,10 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "lxc.apparmor.allow_nesting = 1",
     // systemd's signal for an orderly halt
     "lxc.signal.halt = SIGRTMIN+3",
-    // LXC removes nothing of ours by itself; what it adds to the command is cut off
+    "",
+    "# lxc-destroy removes nothing by itself, op-dbus all of it; unless it is of a copy, which has these lines too",
     "lxc.rootfs.managed = 0",
-    'lxc.hook.destroy = op-dbus container destroy --yes -- "$LXC_NAME" #',
+    destroyHook(record.name),
     "",
     "# loopback only",
     "lxc.net.0.type = empty",
@@ -92,6 +100,7 @@ export function renamedConfig(text: string, from: string, to: string): string {
     const [, start = "", hostName = ""] = HOST_NAME.exec(line) ?? [];
     // an admin may have made it web-01.example.org
     if (hostName === from || hostName.startsWith(`${from}.`)) return `${start}${to}${hostName.slice(from.length)}`;
+    if (line === destroyHook(from)) return destroyHook(to);
     return ROOTFS.exec(line)?.[1] === rootfsOf(from) ? line.replace(rootfsOf(from), rootfsOf(to)) : line;
   });
 }

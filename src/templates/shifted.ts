@@ -4,7 +4,7 @@ import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { refuseUnshiftable, shiftIds } from "../pool/shift-ids.ts";
-import { isReadOnly, setReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
+import { isReadOnly, isSubvolume, setReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
 import { listVersions, lockTemplate, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
 
 /**
@@ -30,9 +30,14 @@ function twinOf(name: string, version: string, idStart: number): Twin {
 
 /** The twins of a version, lowest ids first. */
 export async function listTwins(host: HostView, name: string, version: string): Promise<Twin[]> {
-  const names = (await host.list(versionFolder(name, version))) ?? [];
-  const starts = names.flatMap((each) => /^shifted-(\d+)$/.exec(each)?.[1] ?? []).map(Number);
-  return starts.toSorted((one, other) => one - other).map((idStart) => twinOf(name, version, idStart));
+  const twins: Twin[] = [];
+  for (const folder of (await host.list(versionFolder(name, version))) ?? []) {
+    const idStart = /^shifted-(\d+)$/.exec(folder)?.[1];
+    if (idStart === undefined) continue;
+    const twin = twinOf(name, version, Number(idStart));
+    if (isSubvolume(await host.stat(twin.path))) twins.push(twin);
+  }
+  return twins.toSorted((one, other) => one.idStart - other.idStart);
 }
 
 /** The twins of all versions of a template, those of the oldest version first. */

@@ -65,6 +65,19 @@ describe.each(["trixie", "bookworm"] as const)("LXC's own commands on %s", (suit
     expect(rows[0]).toMatchObject({ target: "ours", metadata: { status: "ok" } });
   });
 
+  test("lxc-destroy of a copy does not remove what it was copied from", async () => {
+    await op("container", "create", "original", "--network", "none");
+    await sh("mkdir -p /srv/lxc/original; cp /var/lib/lxc/original/config /srv/lxc/original/config");
+    expect((await node.run(["lxc-destroy", "-P", "/srv/lxc", "-n", "original"])).exitCode).not.toBe(0);
+    await sh(
+      "mkdir /var/lib/lxc/copy; sed 's/uts.name = .*/uts.name = copy/' /srv/lxc/original/config >/var/lib/lxc/copy/config",
+    );
+    expect((await node.run(["lxc-destroy", "-n", "copy"])).exitCode).not.toBe(0);
+    await sh("rm -r /var/lib/lxc/copy /srv/lxc/original");
+    expect(await op("container", "start", "original", "--wait")).toMatchObject({ exitCode: 0 });
+    expect(await op("container", "destroy", "original", "--force", "--yes")).toMatchObject({ exitCode: 0 });
+  });
+
   test("lxc-destroy leaves a container alone whose removal is refused", async () => {
     await op("container", "create", "kept", "--network", "none");
     await sh(`mkdir ${CONTAINERS}/kept/rootfs/mnt/x; mount -t tmpfs none ${CONTAINERS}/kept/rootfs/mnt/x`);

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { UserError } from "../../src/host/errors.ts";
-import { claimName, discardFailed, sweepAbandoned } from "../../src/pool/claims.ts";
+import { claimName, discard, discardFailed, sweepAbandoned } from "../../src/pool/claims.ts";
 import { debianHost, processStat } from "../debian-host.ts";
 
 const FOLDER = "/var/lib/op-dbus/@containers";
@@ -47,4 +47,14 @@ test("snapshots in what a dead process left go with it, sealed as they are", asy
 
 test("a folder that is not there has nothing to sweep", async () => {
   expect(await sweepAbandoned(debianHost(), FOLDER)).toEqual([]);
+});
+
+test("a folder goes with the subvolumes of its folders", async () => {
+  const host = debianHost();
+  host.tree.put(`${FOLDER}/gone/rootfs`, { inode: 256, properties: { ro: "true" } });
+  host.tree.put(`${FOLDER}/gone/shifted-100000/rootfs`, { inode: 256, properties: { ro: "true" } });
+  host.tree.put(`${FOLDER}/gone/config`, { text: "" });
+  host.tree.put(`${FOLDER}/other/rootfs`, { inode: 256 });
+  await discard(host, `${FOLDER}/gone`);
+  expect(await host.list(FOLDER)).toEqual(["other"]);
 });

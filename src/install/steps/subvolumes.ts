@@ -1,5 +1,6 @@
 import type { Host, HostView } from "../../host/host.ts";
 import { CONTAINERS, POOL, TEMPLATES } from "../../paths.ts";
+import { LXC_PATH } from "../../containers/lxc-link.ts";
 import { discard, findAbandoned } from "../../pool/claims.ts";
 import { SUBVOLUMES } from "../../pool/layout.ts";
 import { findPool } from "../../pool/find-pool.ts";
@@ -41,7 +42,7 @@ export function subvolumesStep(request: PoolRequest): Step {
 async function findLeftovers(host: HostView): Promise<string[]> {
   const templates = ((await host.list(TEMPLATES)) ?? []).map((name) => `${TEMPLATES}/${name}`);
   const found: string[] = [];
-  for (const folder of [CONTAINERS, SCRATCH, ...templates]) {
+  for (const folder of [CONTAINERS, LXC_PATH, SCRATCH, ...templates]) {
     for (const name of await findAbandoned(host, folder)) found.push(`${folder}/${name}`);
   }
   return found;
