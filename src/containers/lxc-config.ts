@@ -30,10 +30,10 @@ export function limitsWithoutController(
     .map(({ name }) => name);
 }
 
-// what LXC adds to the command is cut off
+// a script of its own, so that what LXC adds to the command goes nowhere
 function destroyHook(name: string): string {
   const isOurs = `test "$LXC_CONFIG_FILE" = ${lxcLink(name)}/config`;
-  return `lxc.hook.destroy = ${isOurs} && op-dbus container destroy --yes -- ${name} #`;
+  return `lxc.hook.destroy = sh -c '${isOurs} && exec op-dbus container destroy --yes -- ${name}'`;
 }
 
 /** How LXC is told a container's root file system. */

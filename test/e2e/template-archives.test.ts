@@ -205,7 +205,7 @@ describe("archives of templates on an installed node", () => {
       printf '::respawn:/bin/sleep 1000\\n' >bb/etc/inittab; echo root:x:0:0::/root:/bin/sh >bb/etc/passwd
       mknod bb/dev/null c 1 3; tar -C bb -czf tiny.tar.gz .`);
     await writeFile(join(node.root, "root/server.mjs"), SERVER);
-    const server = await node.spawn(["/usr/lib/opdbus-pve/current/bin/node", "/root/server.mjs"]);
+    const server = await node.spawn(["/usr/lib/opdbus-pve/bin/node", "/root/server.mjs"]);
     const sha256 = (await sh("sha256sum /root/tiny.tar.gz")).slice(0, 64);
     const define = (rest: string) =>
       writeFile(
@@ -271,7 +271,7 @@ describe("archives of templates on an installed node", () => {
     await sh(
       `printf '[templates]\\nubuntu_mirror = "${uri.replace(/\/+$/, "")}"\\nmirror = "http://127.0.0.1:9/no"\\n' >/etc/opdbus/conf.d/ubuntu.toml`,
     );
-    const shipped = await sh("cat /usr/lib/opdbus-pve/current/templates/ubuntu-base.toml");
+    const shipped = await sh("cat /usr/lib/opdbus-pve/templates/ubuntu-base.toml");
     const text = shipped
       .replace(/suites = .*/, 'suites = ["trixie"]\npockets = []')
       .replace(/components = .*/, 'components = ["main"]')
