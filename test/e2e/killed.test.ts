@@ -9,10 +9,12 @@ import { bringDeb, buildLabDeb, packagedLayer } from "../../lab/program.ts";
 const POOL = "/var/lib/op-dbus";
 /** Printed with a failure, and given again to see the same moments: OPDBUS_TEST_SEED=… */
 const SEED = Number(process.env["OPDBUS_TEST_SEED"] ?? Date.now() % 2 ** 31);
-const SMALL = `[source]
+const SMALL = `description = "small"
+packages = ["tzdata"]
+[source]
 type = "mmdebstrap"
 suites = ["trixie"]
-variant = "essential"
+variant = "apt"
 `;
 
 let node: LabNode;
@@ -105,7 +107,7 @@ test("an upgrade by the package, 20 times", async () => {
 });
 
 test("a template build, 20 times", async () => {
-  await sh(`cat >/etc/opdbus/templates.d/small.toml <<'END'\ndescription = "small"\n${SMALL}END`);
+  await sh(`cat >/etc/opdbus/templates.d/small.toml <<'END'\n${SMALL}END`);
   const build = ["op-dbus", "template", "build", "small"] as const;
   await sh(build.join(" "));
   const whole = await host();
