@@ -3,6 +3,8 @@
 # "TOKEN EXIT-CODE BASE64-OF-OUTPUT BASE64-OF-ERRORS".
 export HOME=/root LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 cd /root || exit
+# udev makes it in its own time
+until [ -e /dev/virtio-ports/lab ]; do sleep 0.5; done
 exec 3<>/dev/virtio-ports/lab
 while read -r token script; do
     echo "$script" | base64 -d >/run/lab.sh

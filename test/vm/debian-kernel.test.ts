@@ -20,7 +20,9 @@ describe.each(SUITES)("a stock %s, on Debian's own kernel", (suite) => {
 
   test("becomes a node by the package and one command", async () => {
     expect(await sh("cat /sys/module/apparmor/parameters/enabled; stat -fc %T /sys/fs/cgroup")).toBe("Y\ncgroup2fs\n");
-    expect(await run("sh", "-c", "apt-get install --yes /root/opdbus-pve_*.deb")).toMatchObject({ exitCode: 0 });
+    expect(await run("sh", "-c", "apt-get install --yes --no-install-recommends /root/opdbus-pve_*.deb")).toMatchObject(
+      { exitCode: 0 },
+    );
     // no network, no mirror: the template comes as an archive
     await sh("mkdir -p /etc/opdbus/conf.d; printf '[templates]\\ninstall = []\\n' >/etc/opdbus/conf.d/vm.toml");
     expect(await run("opdbus-pve", "install", "--yes", "--pool-size", "4G")).toMatchObject({
