@@ -124,15 +124,14 @@ describe.each(["trixie", "bookworm"] as const)("LXC's own commands on %s", (suit
   });
 
   test.each([
-    ["Ctrl-C", "INT", "-$pid"],
-    ["the death of op-dbus", "KILL", "$(pgrep -f [f]or-lxc-create | tail -n 1)"],
-  ])("lxc-create that ends by %s leaves a whole container or nothing", async (_, signal, target) => {
+    ["Ctrl-C", "INT", "group"],
+    ["the death of op-dbus", "KILL", "op-dbus"],
+  ])("lxc-create that meets %s leaves a whole container or nothing", async (_, signal, whom) => {
     const before = await traces();
     for (let round = 0; round < 10; round++) {
-      const killed = KILL_AFTER.replace("SIGNAL", signal).replace("TARGET", target);
       const argv = ["lxc-create", "-t", "debian-base", "-n", `k${round}`, "--", "--network", "none"];
-      await node.run(["bash", "-mc", killed, "bash", String(round * 0.03), ...argv]);
-      await expect.poll(() => sh("pgrep -f [f]or-lxc-create")).toBe("");
+      await node.run(["perl", "-e", SIGNAL_LATER, signal, whom, String(round * 0.025), ...argv]);
+      await expect.poll(() => sh("pgrep -f [/]lxc-debian-base"), { timeout: 10_000 }).toBe("");
     }
     await op("container", "create", "last", "--network", "none");
     const { containers } = await json("container", "list");
@@ -150,10 +149,13 @@ describe.each(["trixie", "bookworm"] as const)("LXC's own commands on %s", (suit
   });
 });
 
-/** Starts a command in a process group of its own, and ends what TARGET names some time after the template's script began. */
-const KILL_AFTER = `
-"\${@:2}" & pid=$!
-until pgrep -f [f]or-lxc-create >/dev/null; do kill -0 $pid 2>/dev/null || exit; done
-sleep $1
-kill -SIGNAL TARGET 2>/dev/null
-wait $pid`;
+/** Starts a command in a process group of its own, as a shell does, and signals it some time after op-dbus was started by it. */
+const SIGNAL_LATER = `
+my ($signal, $whom, $delay, @argv) = @ARGV;
+my $pid = fork // die $!;
+if ($pid == 0) { setpgrp; exec @argv }
+my $found;
+until ($found = qx(pgrep -f [f]or-lxc-create)) { exit if waitpid $pid, 1 }
+select undef, undef, undef, $delay;
+kill $signal, $whom eq "group" ? -$pid : split " ", $found;
+waitpid $pid, 0;`;
