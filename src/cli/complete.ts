@@ -65,7 +65,7 @@ async function nextWords(
     return [...left.map(({ long = "", description }) => [long, description] as const), ["--help", "explain it"]];
   }
   const shown = command.createHelp().visibleCommands(command);
-  if (command.commands.length > 0) return shown.map((each) => [each.name(), each.description()]);
+  if (command.commands.length > 0) return position > 0 ? [] : shown.map((each) => [each.name(), each.description()]);
   const argument = command.registeredArguments[Math.min(position, command.registeredArguments.length - 1)];
   const isNext = argument !== undefined && (position < command.registeredArguments.length || argument.variadic);
   if (!isNext) return [];

@@ -3,8 +3,10 @@ import { candidates } from "../../src/cli/complete.ts";
 import { makeProgram } from "../../src/cli/program.ts";
 import { hostWith } from "../containers/host-with.ts";
 
-const HOST = await hostWith("web-01", "web-02", "db");
-const words = async (line: string) => (await candidates(makeProgram(), line.split(" "), HOST)).map(([word]) => word);
+const words = async (line: string) => {
+  const host = await hostWith("web-01", "web-02", "db");
+  return (await candidates(makeProgram(), line.split(" "), host)).map(([word]) => word);
+};
 
 test.each([
   ["ins", ["install"]],
@@ -21,7 +23,7 @@ test.each([
   ["container exec web-01 -- --", []],
   ["template remove ", ["debian-base"]],
   ["template build de", ["debian-base"]],
-  ["audit ", ["log", "verify"]],
+  ["audit ", ["log", "verify", "help"]],
   ["nonsense more ", []],
   ["install --dry-run --ex", ["--exit-code"]],
 ])("%j can go on with %j", async (line, expected) => {
