@@ -46,7 +46,12 @@ export async function planRemovals(
   degree: Degree,
 ): Promise<{ id: string; finding: Finding }[]> {
   const plan: { id: string; finding: Finding }[] = [];
-  for (const { id, removal } of parts) plan.push({ id, finding: await look(removal, host, degree) });
+  const before = new Set<string>();
+  for (const { id, removal } of parts) {
+    const finding = await look(removal, host, degree, before);
+    plan.push({ id, finding });
+    if (finding.state === "change") before.add(id);
+  }
   return plan;
 }
 
@@ -107,9 +112,14 @@ async function removeOne(
   }
 }
 
-async function look(removal: Removal, host: HostView, degree: Degree): Promise<Finding> {
+async function look(
+  removal: Removal,
+  host: HostView,
+  degree: Degree,
+  before: ReadonlySet<string> = new Set(),
+): Promise<Finding> {
   try {
-    return await removal.check(host, degree);
+    return await removal.check(host, degree, before);
   } catch (error) {
     if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
     return { state: "blocked", reason: error.message, hint: error.hint ?? `${PACKAGE} doctor` };
@@ -128,9 +138,9 @@ const containers: Removal = {
 };
 
 const hostState: Removal = {
-  async check(host, degree) {
+  async check(host, degree, before) {
     if (degree !== "everything" || (await host.stat(HOST_STATE)) === undefined) return OK;
-    if ((await host.stat(POOL_IMAGE)) !== undefined) {
+    if (!before.has("subvolumes") && (await host.stat(POOL_IMAGE)) !== undefined) {
       return { state: "blocked", reason: "the pool's file is in it", hint: `${PACKAGE} uninstall --everything` };
     }
     return changesNeeded([`Remove ${HOST_STATE}`]);

@@ -41,8 +41,11 @@ export type Degree = "program" | "settings" | "everything";
 
 /** How that is undone which a step made outside the package. What nobody can undo without harm is `blocked`. */
 export interface Removal {
-  /** Looks for what is left of it. */
-  check(host: HostView, degree: Degree): Promise<Finding>;
+  /**
+   * Looks for what is left of it.
+   * @param before ids of the parts that go before it and are still there, when this is a plan
+   */
+  check(host: HostView, degree: Degree, before: ReadonlySet<string>): Promise<Finding>;
   /** Takes it away; safe to run again after being cut off anywhere. */
   apply(host: Host, degree: Degree, report: Report): Promise<void>;
 }

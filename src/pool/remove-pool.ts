@@ -11,15 +11,22 @@ export type PoolRemoval =
   | { readonly state: "change"; readonly changes: readonly [string, ...string[]] }
   | { readonly state: "blocked"; readonly reason: string; readonly hint: string };
 
-/** Looks for what is left of the pool. What others have put into it, and containers, keep it from being removed. */
-export async function planRemoval(host: HostView): Promise<PoolRemoval> {
+/**
+ * Looks for what is left of the pool. What others have put into it, and
+ * containers, keep it from being removed.
+ * @param containersGo containers are to be destroyed before it
+ */
+export async function planRemoval(
+  host: HostView,
+  { containersGo }: { readonly containersGo: boolean },
+): Promise<PoolRemoval> {
   const away = await findPoolAway(host);
   if (away !== undefined) {
     // what cannot be seen may be somebody's
     return { state: "blocked", reason: `nobody can see what is in the pool: ${away.reason}`, hint: away.hint };
   }
   const container = ((await host.list(CONTAINERS)) ?? []).find((name) => !name.startsWith("."));
-  if (container !== undefined) {
+  if (container !== undefined && !containersGo) {
     const hint = `op-dbus container destroy ${container}`;
     return { state: "blocked", reason: `the container ${container} is in the pool`, hint };
   }

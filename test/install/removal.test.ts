@@ -79,6 +79,23 @@ describe.each(KINDS)("on %s", (kind, fresh) => {
     expect(host.commands.at(-1)).toMatch(/ dpkg --purge opdbus-pve$/);
   });
 
+  test("a plan sees what the parts before will have taken away", async () => {
+    const host = await fresh();
+    await addContainer(host, "web-01");
+    host.forget();
+    const planned = await plan(host, "everything");
+    expect(planned.filter(({ finding }) => finding.state === "blocked")).toEqual([]);
+    expect(await left(host, "everything")).toEqual(
+      expect.arrayContaining([
+        "Destroy the container web-01 and its data",
+        `Delete all in ${POOL}: templates, plugins, state and the audit log`,
+        "Take the subordinate ids from 100000 on away from root (/etc/subuid, /etc/subgid)",
+        "Remove /var/lib/opdbus-pve",
+      ]),
+    );
+    expect(host.changes).toEqual([]);
+  });
+
   test("everything: the host is as it was, and a second run finds nothing", async () => {
     const host = await fresh();
     await addContainer(host, "web-01");

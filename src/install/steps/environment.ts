@@ -1,6 +1,6 @@
 import { ID_RANGE_SIZE, LAST_ID } from "../../config/limits.ts";
 import { findIdRange, nextFreeId } from "../../containers/id-range.ts";
-import { LXC_PATH } from "../../containers/lxc-link.ts";
+import { isLinked, LXC_PATH } from "../../containers/lxc-link.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
 import { listMounts, mountHolding } from "../../pool/mounts.ts";
@@ -129,10 +129,10 @@ async function apply(host: Host): Promise<void> {
 
 /** The range of ids, where it was us who gave it to root. */
 const removal: Removal = {
-  async check(host, degree) {
+  async check(host, degree, before) {
     const start = await ownRange(host);
     if (degree !== "everything" || start === undefined) return OK;
-    const user = await findUserOfRange(host, start);
+    const user = await findUserOfRange(host, start, before.has("containers"));
     if (user !== undefined) {
       return {
         state: "blocked",
@@ -169,10 +169,13 @@ async function ownRange(host: HostView): Promise<number | undefined> {
   return idRangeStart !== undefined && (await findIdRange(host)) === idRangeStart ? idRangeStart : undefined;
 }
 
-/** A configuration of LXC's that maps these ids, ours or anybody's. */
-async function findUserOfRange(host: HostView, start: number): Promise<string | undefined> {
-  const containers = ((await host.list(LXC_PATH)) ?? []).map((name) => `${LXC_PATH}/${name}/config`);
-  for (const file of [...containers, "/etc/lxc/default.conf"]) {
+/** A configuration of LXC's that maps these ids: anybody's, or only those that are not of containers of ours. */
+async function findUserOfRange(host: HostView, start: number, onlyForeign: boolean): Promise<string | undefined> {
+  const files = ["/etc/lxc/default.conf"];
+  for (const name of (await host.list(LXC_PATH)) ?? []) {
+    if (!onlyForeign || !(await isLinked(host, name))) files.push(`${LXC_PATH}/${name}/config`);
+  }
+  for (const file of files) {
     const lines = ((await host.readText(file)) ?? "").split("\n");
     if (lines.some((line) => /^\s*lxc\.idmap\s*=/.test(line) && line.split(/\s+/).includes(String(start)))) return file;
   }

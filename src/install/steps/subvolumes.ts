@@ -32,7 +32,8 @@ export function subvolumesStep(request: PoolRequest): Step {
       for (const path of await findLeftovers(host)) await discard(host, path);
     },
     removal: {
-      check: async (host, degree) => (degree === "everything" ? planRemoval(host) : OK),
+      check: async (host, degree, before) =>
+        degree === "everything" ? planRemoval(host, { containersGo: before.has("containers") }) : OK,
       apply: (host) => removePool(host),
     },
   };
