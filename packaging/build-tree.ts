@@ -62,14 +62,15 @@ function packageVersion(): string {
   return (JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as { version: string }).version;
 }
 
-// Debian's dash starts in under a millisecond. NODE_OPTIONS and the like are for somebody else's Node.js.
+// Debian's dash starts in under a millisecond. NODE_OPTIONS and the like are for somebody else's Node.js. With a
+// young generation of 16 MiB from the start V8 need not collect garbage while modules load: 9 % of a `create`.
 function launcher(command: string): string {
   return `#!/bin/sh
 tree=/usr/lib/opdbus-pve
 typed=${command}
 case $0 in "$tree"/* | /usr/bin/*) ;; *) tree=$(dirname -- "$(readlink -f -- "$0")") typed=$0 ;; esac
 unset NODE_OPTIONS NODE_PATH NODE_TLS_REJECT_UNAUTHORIZED
-OPDBUS_COMMAND=$typed exec "$tree/bin/node" "$tree/lib/main.js" "$@"
+OPDBUS_COMMAND=$typed exec "$tree/bin/node" --min-semi-space-size=16 "$tree/lib/main.js" "$@"
 `;
 }
 
