@@ -84,9 +84,12 @@ export async function waitForBoot(host: Host, name: string): Promise<string> {
   throw new UserError(`${name} ${what}`, { hint: `op-dbus container logs ${name}` });
 }
 
+/** Waits in the guest where it can: it answers at once only while it has no message bus yet. */
 async function askSystemState(host: Host, name: string, timeoutMs: number): Promise<string> {
   try {
-    return (await host.run(attachArgv(name, ["systemctl", "is-system-running"]), { timeoutMs })).stdout.trim();
+    return (
+      await host.run(attachArgv(name, ["systemctl", "is-system-running", "--wait"]), { timeoutMs })
+    ).stdout.trim();
   } catch (error) {
     // anything but `running` is an exit status
     if (!(error instanceof CommandFailed)) throw error;
