@@ -82,8 +82,9 @@ async function writeArchive(host: Host, rootfs: string, file: string, task: stri
   try {
     await host.createText(unfinished, "", { mode: 0o644 });
     await pack(host, rootfs, unfinished);
-    await host.run(["sync", "--", unfinished]);
-    const sha256 = (await host.digest(unfinished)) ?? "";
+    // what the disk still writes is in memory, to be read meanwhile
+    const synced = host.run(["sync", "--", unfinished]);
+    const [sha256 = ""] = await Promise.all([host.digest(unfinished), synced]);
     const bytes = (await host.stat(unfinished))?.size ?? 0;
     await host.rename(unfinished, file);
     await host.writeText(`${file}.sha256`, `${sha256}  ${basename(file)}\n`);
