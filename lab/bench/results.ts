@@ -1,7 +1,8 @@
-import type { Samples, Series } from "./in-node.ts";
+import type { Samples } from "./in-node.ts";
 import type { Part } from "./parts.ts";
+import type { Series } from "./turns.ts";
 
-/** Milliseconds. */
+/** Milliseconds, unless the goal is in bytes. */
 interface Measured {
   readonly what: string;
   readonly median: number;
@@ -18,7 +19,7 @@ export interface Result {
   /** Measured to baseline, or the other way round where `goal.least` is asked for. */
   readonly ratio: number | null;
   readonly goal:
-    | { readonly of: "ratio" | "ms"; readonly most: number }
+    | { readonly of: "ratio" | "ms" | "bytes"; readonly most: number }
     | { readonly of: "ratio"; readonly least: number };
   readonly met: boolean;
   /** How far the figure is beyond the goal, in percent of the goal; 0 when it is met. */
@@ -31,10 +32,16 @@ export interface Share {
   readonly ms: number;
 }
 
-/** Holds what was measured against the goals. */
-export function judge({ startUp, cold, batch, reinstall, shift, containersListed }: Samples): Result[] {
+/**
+ * Holds what was measured against the goals.
+ * @param packageBytes size of the Debian package
+ */
+export function judge(samples: Samples, packageBytes: number): Result[] {
+  const { startUp, cold, batch, boot, reinstall, shift, known, packed, build, listed } = samples;
   const emptyNode = measure("node -e 0", startUp.emptyNode);
   const create = measure("container create, whole command", cold.create);
+  const started = measure("container create --start, whole command", boot.started);
+  const booted = measure("container create --wait, whole command", boot.booted);
   return [
     against(
       "create-in-batch",
@@ -44,15 +51,59 @@ export function judge({ startUp, cold, batch, reinstall, shift, containersListed
     ),
     within("create-cold", create, 100),
     faster("create-to-unpack", create, measure("tar --zstd -x of the template", cold.unpack), 20),
+    faster("create-to-lxd", create, measure("lxc copy (LXD)", cold.lxdCopy), 1),
+    faster("start-to-lxd", started, measure("lxc launch (LXD), until its init runs", boot.lxdStarted), 1.5),
+    faster("boot-to-lxd", booted, measure("lxc launch (LXD), and the same waiting", boot.lxdBooted), 1.5),
+    against("boot-to-bare", booted, measure("snapshot, lxc-start, and the same waiting", boot.bareBooted), 1.2),
     against("version", measure("op-dbus --version", startUp.version), emptyNode, 1.3),
-    against("list", measure(`container list of ${containersListed}`, startUp.list), emptyNode, 2.5),
+    against("list", measure(`container list of ${listed}`, startUp.list), emptyNode, 2.5),
     within("install-again", measure("second install", reinstall), 1000),
+    within("templates-known", measure("seeing that no template is to be built", known), 100),
+    against(
+      "build-to-mmdebstrap",
+      measure("template build, whole command", build.build),
+      measure("mmdebstrap of the same packages", build.mmdebstrap),
+      1.2,
+    ),
+    against(
+      "export-to-tar",
+      measure("template export, whole command", packed.export),
+      measure("tar | zstd -T0 of the same tree", packed.tarZstd),
+      1.15,
+    ),
     against(
       "shift-to-copy",
       measure("template shift, whole command", shift.twin),
       measure("cp -a --reflink=always of the same tree", shift.copy),
       1.5,
     ),
+    ...judgeScale(samples),
+    {
+      ...within("package", measure("the Debian package", [packageBytes]), 45 * 2 ** 20),
+      goal: { of: "bytes", most: 45 * 2 ** 20 },
+    },
+  ];
+}
+
+/** Creating must stay flat, and looking grow no worse than with the number of containers. */
+function judgeScale({ scale }: Samples): Result[] {
+  const [few = 0, some = 0, many = 0] = Object.keys(scale).map(Number);
+  const of = (size: number, what: "cold" | "batch" | "list" | "query" | "doctor", name: string) =>
+    measure(`${name}, with ${size} containers`, scale[size]?.[what] ?? []);
+  const growth = many / some;
+  return [
+    against(
+      "create-at-scale",
+      of(many, "batch", "one more container in a batch"),
+      of(few, "batch", "one more container in a batch"),
+      1.2,
+    ),
+    against("create-cold-at-scale", of(many, "cold", "container create"), of(few, "cold", "container create"), 1.2),
+    against("list-growth", of(many, "list", "container list"), of(some, "list", "container list"), growth),
+    within("list-at-scale", of(many, "list", "container list"), 300),
+    against("query-growth", of(many, "query", "query"), of(some, "query", "query"), growth),
+    within("query-at-scale", of(many, "query", "query"), 300),
+    within("doctor-at-scale", of(many, "doctor", "doctor"), 3000),
   ];
 }
 
