@@ -1,7 +1,9 @@
 import * as fs from "node:fs";
+import { shellText } from "./command-failed.ts";
 import { errnoOf, Interrupted, messageOf, UserError } from "./errors.ts";
 import type { ObtainOptions } from "./host.ts";
 import { explained, localFiles } from "./local-files.ts";
+import { publicAddress } from "./public-address.ts";
 
 const ATTEMPTS = 4;
 const PAUSE_MS = 500;
@@ -78,8 +80,13 @@ async function download(signal: AbortSignal, source: string, path: string, optio
       // fetch says "fetch failed", and its cause why
       const why = messageOf(error instanceof Error && error.cause instanceof Error ? error.cause : error);
       if (attempt === ATTEMPTS) {
-        throw new UserError(`Unable to download ${source}: ${why || errnoOf(error)}`, {
-          hint: `curl --head --location ${source}   # is it there, and the way to it open? What came so far is kept`,
+        const shown = publicAddress(source);
+        const look =
+          shown === source
+            ? `curl --head --location ${shellText([source])}   # is it there, and`
+            : "is it there, and is";
+        throw new UserError(`Unable to download ${shown}: ${why || errnoOf(error)}`, {
+          hint: `${look} the way to it open? What came so far is kept`,
           cause: error,
         });
       }
@@ -104,12 +111,15 @@ async function request(signal: AbortSignal, source: string, path: string, option
     } else if (answer.status >= 500 || answer.status === 429) {
       throw new Error(`the server says ${answer.status} ${answer.statusText}`);
     } else if (answer.status !== 200) {
-      throw new UserError(`Unable to download ${source}: the server says ${answer.status} ${answer.statusText}`, {
-        hint: "check the address in the definition",
-      });
+      throw new UserError(
+        `Unable to download ${publicAddress(source)}: the server says ${answer.status} ${answer.statusText}`,
+        {
+          hint: "check the address in the definition",
+        },
+      );
     }
     if (answer.headers.has("content-encoding")) {
-      throw new UserError(`Unable to download ${source}: the server sends it encoded, and not as it is`);
+      throw new UserError(`Unable to download ${publicAddress(source)}: the server sends it encoded, and not as it is`);
     }
     const length = answer.headers.get("content-length");
     const total = goesOn ? Number(size) : length === null ? undefined : Number(length);
@@ -137,12 +147,13 @@ async function follow(url: URL, have: number, signal: AbortSignal): Promise<Resp
     await answer.body?.cancel();
     const next = new URL(location, at);
     if (next.protocol !== "https:" && next.protocol !== at.protocol) {
-      throw new UserError(`Unable to download ${url.href}: it leads to ${next.href}, which is not safe`);
+      const leads = `it leads to ${publicAddress(next.href)}, which is not safe`;
+      throw new UserError(`Unable to download ${publicAddress(url.href)}: ${leads}`);
     }
     at = next;
   }
   throw new UserError(
-    `Unable to download ${url.href}: it leads from address to address, more than ${MOST_REDIRECTS} times`,
+    `Unable to download ${publicAddress(url.href)}: it leads from address to address, more than ${MOST_REDIRECTS} times`,
   );
 }
 
@@ -160,7 +171,7 @@ async function write(
 ): Promise<void> {
   const refuse = () => {
     throw new UserError(
-      `Unable to get ${source === "-" ? "standard input" : source}: it is larger than ${limit} bytes`,
+      `Unable to get ${source === "-" ? "standard input" : publicAddress(source)}: it is larger than ${limit} bytes`,
       {
         hint: "op-dbus status   # shows what fills the pool",
       },

@@ -23,7 +23,7 @@ export async function execute(
   const child = execa(argv[0], argv.slice(1), {
     ...common(obeyed, options),
     ...(terminal
-      ? { stdio: "inherit", detached: false, extendEnv: true }
+      ? { stdio: "inherit", detached: false }
       : options.input === undefined
         ? { stdin: "ignore" }
         : { input: options.input }),

@@ -1,6 +1,7 @@
 import { dirname } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
+import { publicAddress } from "../host/public-address.ts";
 import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { createSubvolume } from "../pool/subvolumes.ts";
@@ -81,7 +82,7 @@ async function locked<Result>(
   await requirePool(host);
   const source = await findSource(host, definition, options);
   if (source.type === "packages" && source.lacksSecurity) {
-    const text = `${name} is built without security updates: this host's apt has none; [templates] security_mirror names an archive`;
+    const text = `${name} is built without security updates: this host's apt has none to take over; [templates] security_mirror names an archive`;
     report({ kind: "warn", text });
   }
   await requireSpace(host, name);
@@ -112,7 +113,7 @@ async function fillFrom(
 ): Promise<Facts> {
   if (isArchive(definition) && source.type === "archive") {
     await fillFromArchive(host, { definition, source, ...to }, report);
-    return { origin: source };
+    return { origin: { ...source, url: publicAddress(source.url) } };
   }
   if (isArchive(definition) || source.type === "archive") throw new Error("a definition and a source of two kinds");
   await fillRootfs(host, { definition, source, ...to }, report);

@@ -120,13 +120,16 @@ interface Overlay {
 
 /**
  * Packs the files that are laid over a tree.
- * @returns the archive
+ * @returns the archive, which only root can open
  */
 export async function stageOverlay(host: Host, { files, epoch, scratch }: Overlay): Promise<string> {
-  const overlay = join(scratch, "overlay");
-  const archive = join(scratch, "overlay.tar");
-  await host.makeDirectory(overlay, { mode: 0o700 });
-  await stageFiles(host, overlay, files);
+  const closed = join(scratch, "overlay");
+  const tree = join(closed, "tree");
+  const archive = join(closed, "files.tar");
+  // a file may be for root's eyes only, and in the archive all can be read
+  await host.makeDirectory(closed, { mode: 0o700 });
+  await host.makeDirectory(tree, { mode: 0o700 });
+  await stageFiles(host, tree, files);
   await host.run([
     "tar",
     "--create",
@@ -137,7 +140,7 @@ export async function stageOverlay(host: Host, { files, epoch, scratch }: Overla
     "--group=0",
     `--mtime=@${epoch}`,
     "--directory",
-    overlay,
+    tree,
     // files only: folders keep the modes that their packages gave them
     ...files.map(({ path }) => `.${path}`),
   ]);

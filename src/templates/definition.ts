@@ -103,9 +103,10 @@ const archiveSchema = z
       url: z
         .string()
         .regex(
-          /^(https?:\/\/[^\s/]+\/[^\s]*|(\/[\w@%+=:,.-]+)+)$/,
-          "an http(s) address, or the absolute path of a file",
-        ),
+          /^(https?:\/\/[^\s/?#@]+\/\S*|(\/[\w@%+=:,.-]+)+)$/,
+          "an http(s) address without user and password, or the absolute path of a file",
+        )
+        .refine((url) => url.startsWith("/") || URL.canParse(url), "an address that can be read as one"),
       /** Left out, it must be given at each build. */
       sha256: z.string().regex(SHA256, "a SHA-256: 64 of 0-9 and a-f").optional(),
       ...Object.fromEntries(

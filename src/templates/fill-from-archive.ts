@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Argv, Host } from "../host/host.ts";
+import { publicAddress } from "../host/public-address.ts";
 import { HOST_STATE, TEMPLATES } from "../paths.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
@@ -34,7 +35,8 @@ async function bringArchive(host: Host, name: string, { url, sha256 }: ArchiveSo
   if ((await host.digest(path)) === sha256) return path;
   const isPart = (await host.stat(path)) !== undefined;
   const limit = (await host.space(folder)).free - RESERVE;
-  const obtain = () => obtainAndTell(host, { source: url, path, limit, task: `downloading ${url}` }, report);
+  const task = `downloading ${publicAddress(url)}`;
+  const obtain = () => obtainAndTell(host, { source: url, path, limit, task }, report);
   let got = await obtain();
   if (got.sha256 !== sha256 && isPart) {
     // the beginning may be of another file than the rest
@@ -42,7 +44,7 @@ async function bringArchive(host: Host, name: string, { url, sha256 }: ArchiveSo
     got = await obtain();
   }
   if (got.sha256 !== sha256) await host.remove(path);
-  requireDigest(url, got.sha256, sha256);
+  requireDigest(publicAddress(url), got.sha256, sha256);
   return path;
 }
 
@@ -51,13 +53,14 @@ export async function forgetArchive(host: Host, name: string): Promise<void> {
   await host.remove(join(DOWNLOADS, name));
 }
 
-// As root of a user namespace: unpacks the archive, lays our files over it, runs the script that finishes it, and
+// As root of a user namespace: unpacks the archive, lays our files (descriptor 3) over it, runs the script that finishes it, and
 // packs the result. What is mounted for the script is gone with its namespace.
 const FINISH = `set -eu
 root=$(mktemp -d "$1/root.XXXXXX")
 chmod 755 "$root"
-$3 | tar --extract --directory "$root" ${UNPACK_OPTIONS.join(" ")} >&2
-tar --extract --directory "$root" --numeric-owner --preserve-permissions --no-overwrite-dir --file "$2" >&2
+$2 | tar --extract --directory "$root" ${UNPACK_OPTIONS.join(" ")} >&2
+tar --extract --directory "$root" --numeric-owner --preserve-permissions --no-overwrite-dir --file=- <&3 >&2
+exec 3<&-
 mkdir -p "$root/dev" "$root/proc"
 rm -f "$root/etc/resolv.conf"
 if test -r /etc/resolv.conf; then cat /etc/resolv.conf >"$root/etc/resolv.conf"; fi
@@ -69,7 +72,7 @@ unshare --mount -- sh -c 'set -e
   mount --rbind /proc "$1/proc"
   exec chroot "$1" "$2"' sh "$root" ${BUILT_FILES.finish} </dev/null >&2
 rm -f "$root/dev/null" "$root/dev/zero" "$root/dev/full" "$root/dev/random" "$root/dev/urandom"
-shift 3
+shift 2
 exec tar --create --file=- --directory "$root" "$@" .`;
 
 /**
@@ -87,15 +90,16 @@ export async function fillFromArchive(
   const path = await bringArchive(host, definition.name, source, report);
   report({ kind: "progress", task, fraction: 0.3, detail: "looking through the archive" });
   const limit = (await host.space(TEMPLATES)).free - RESERVE;
-  const { decompress } = await screenFile(host, path, { source: source.url, limit });
+  const { decompress } = await screenFile(host, path, { source: publicAddress(source.url), limit });
   const overlay = await stageOverlay(host, { files: templateFiles(definition, undefined, version), epoch, scratch });
   // like /tmp: root of the namespace is nobody here, and makes a folder of its own in it
   await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
-  // the archive is for root alone to open
-  const opened = ["sh", "-c", 'exec "$@" <"$0"', path] as const;
+  // both archives are for root alone to open
+  const opening = 'archive=$1 overlay=$2; shift 2; exec "$@" <"$archive" 3<"$overlay"';
+  const opened = ["sh", "-c", opening, "sh", path, overlay] as const;
   const mapped = ["--map-users=auto", "--map-groups=auto", "--setuid=0", "--setgid=0"];
   const alone = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-  const finish = ["sh", "-c", FINISH, "sh", join(scratch, "tmp"), overlay, decompress.join(" ")];
+  const finish = ["sh", "-c", FINISH, "sh", join(scratch, "tmp"), decompress.join(" ")];
   const packing = [...PACK_OPTIONS, `--mtime=@${epoch}`, "--clamp-mtime"];
   const apart = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", ...mapped, ...alone, "--"];
   const build: Argv = [...opened, ...apart, ...finish, ...packing];

@@ -16,6 +16,7 @@ import { RUNTIME, TEMPLATES } from "../paths.ts";
 
 /** Where a version came from, when it was not built from packages. */
 export type Origin =
+  /** The address without what may be a secret in it. */
   | { readonly type: "archive"; readonly url: string; readonly sha256: string }
   /** `claims` is what the tree says of itself: an export of ours keeps its name and version. */
   | {

@@ -72,12 +72,18 @@ async function debianSources(
   const line = (uri: string, name: string) => aptLine(uri, name, components, keyring);
   const wanted = ROLLING.has(suite) ? [] : pockets;
   const asksApt = mirror === "auto" || (securityMirror === "auto" && wanted.includes("security"));
-  const targets = asksApt ? await listTargets(host) : [];
+  const all = asksApt ? await listTargets(host) : [];
+  // apt can be told a password in an address; a template keeps its addresses, and shows them to every container
+  const targets = all.filter(({ uri }) => !/^https?:\/\/[^/]*@/.test(uri));
   const aptHas = (release: RegExp) => targets.find((target) => release.test(target.release))?.uri;
 
   const base = mirror === "auto" ? aptHas(/^[a-z]+$/) : mirror;
   if (base === undefined) {
-    throw new UserError("Unable to find a Debian mirror: this host's apt has no lists of one", {
+    const why =
+      all.length > targets.length
+        ? "that of this host's apt has a password in its address, and would show it to every container"
+        : "this host's apt has no lists of one";
+    throw new UserError(`Unable to find a Debian mirror: ${why}`, {
       hint: 'apt-get update   # or name one in /etc/opdbus/opdbus.toml: [templates] mirror = "https://deb.debian.org/debian"',
       exitCode: EXIT.unsupported,
     });

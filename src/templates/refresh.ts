@@ -1,5 +1,6 @@
 import { messageOf } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
+import { publicAddress } from "../host/public-address.ts";
 import type { Report } from "../report/report.ts";
 import { buildKnown, buildTemplate, type BuildOptions } from "./build.ts";
 import { type Definition, hasOwnDefinition, isArchive, listDefinitions, readDefinition } from "./definition.ts";
@@ -51,7 +52,7 @@ export async function refreshTemplate(
     ...options,
     ...(isOffered ? { suite } : {}),
     // the archive that it was made from is the one that was trusted
-    ...(origin?.type === "archive" && isArchive(definition) && origin.url === definition.source.url
+    ...(origin?.type === "archive" && isArchive(definition) && origin.url === publicAddress(definition.source.url)
       ? { sha256: origin.sha256 }
       : {}),
   };

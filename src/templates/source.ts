@@ -1,5 +1,6 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
+import { publicAddress } from "../host/public-address.ts";
 import { type Definition, isArchive, type PackagesDefinition } from "./definition.ts";
 import { aptSources, type Mirrors } from "./mirror.ts";
 
@@ -36,10 +37,13 @@ export async function findSource(host: HostView, definition: Definition, options
   const { url, sha256: defined } = definition.source;
   const sha256 = defined ?? options.sha256;
   if (sha256 === undefined) {
-    throw new UserError(`Nothing says which SHA-256 the archive of ${definition.name} must have: ${url}`, {
-      hint: `op-dbus template build ${definition.name} --sha256 HEX   # as its maker publishes it; or sha256 = "…" in a definition of your own`,
-      exitCode: EXIT.unsupported,
-    });
+    throw new UserError(
+      `Nothing says which SHA-256 the archive of ${definition.name} must have: ${publicAddress(url)}`,
+      {
+        hint: `op-dbus template build ${definition.name} --sha256 HEX   # as its maker publishes it; or sha256 = "…" in a definition of your own`,
+        exitCode: EXIT.unsupported,
+      },
+    );
   }
   if (options.sha256 !== undefined && options.sha256 !== sha256) {
     throw notFor(definition, "--sha256", `its definition says ${sha256}`);

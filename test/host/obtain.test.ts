@@ -170,6 +170,25 @@ test("nobody there is told with the address", async () => {
   await expect(host.obtain(nowhere, place(), LIMIT)).rejects.toThrow(`Unable to download ${nowhere}: `);
 }, 20_000);
 
+test("what may be a secret in an address is in nothing that is told", async () => {
+  const refusing = await serve((_, response) => void response.writeHead(403).end());
+  const hanging = await serve((_, response) => void response.destroy());
+  const leading = await serve(
+    (_, response) => void response.writeHead(302, { location: "ftp://user:sesame@host/file?token=sesame" }).end(),
+  );
+  for (const { url } of [refusing, hanging, leading]) {
+    const told: unknown = await host
+      .obtain(`${url}?token=sesame#sesame`, place(), LIMIT)
+      .catch((error: unknown) => error);
+    expect(told).toMatchObject({
+      name: "UserError",
+      message: expect.stringContaining(`Unable to download ${url}?…: `),
+    });
+    expect(told).not.toMatchObject({ message: expect.stringContaining("sesame") });
+    expect(told).not.toMatchObject({ hint: expect.stringContaining("sesame") });
+  }
+}, 20_000);
+
 test("an interruption ends it", async () => {
   const { url } = await serve((_, response) => void response.write("begun"));
   const interruption = new AbortController();

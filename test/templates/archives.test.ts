@@ -227,6 +227,24 @@ test("a template of an archive is brought, looked through, finished in a user na
   expect(await host.list(BUILD)).toEqual([]);
 });
 
+test("a token in the address, and what is in files, stay with the build", async () => {
+  const secret = `${URL}?token=sesame`;
+  const files = '[[files]]\npath = "/root/secret"\nmode = "600"\ncontent = "sesame"\n';
+  const host = hostWithDefinition(`${WITH_HASH.replace(URL, secret)}${files}`, { [secret]: ARCHIVE });
+  const modes: (number | undefined)[] = [];
+  const making = host.run;
+  host.run = async (argv, ...rest) => {
+    const [, folder] = /^(\/.*\/overlay)\//.exec(argv.find((word) => word.includes("/overlay/")) ?? "") ?? [];
+    if (folder !== undefined) modes.push((await host.stat(folder))?.mode);
+    return making(argv, ...rest);
+  };
+  const events: ReportEvent[] = [];
+  const manifest = await build(host, {}, events);
+  expect(manifest.origin).toEqual({ type: "archive", url: `${URL}?…`, sha256: SHA256 });
+  expect(modes).toEqual([0o700]);
+  expect(JSON.stringify([manifest, events, host.commands])).not.toContain("sesame");
+});
+
 test("an archive that is here already is not downloaded again", async () => {
   const host = hostWithDefinition(WITH_HASH, {});
   host.tree.put(`/var/lib/opdbus-pve/downloads/web/${SHA256}`, { text: ARCHIVE });

@@ -104,6 +104,7 @@ test("an admin's own definition comes before the shipped one of the same name", 
 });
 
 const file = (path: string, rest = "") => `${LEAST}[[files]]\npath = "${path}"\ncontent = ""\n${rest}`;
+const archive = (url: string) => `description = "x"\n[source]\ntype = "archive"\nurl = "${url}"\n`;
 const user = (rest: string) => `${LEAST}[[users]]\n${rest}\n`;
 
 test.each([
@@ -178,10 +179,17 @@ test.each([
     `root_ssh_keys = ['command="id" ssh-rsa AAAA']\n${LEAST}`,
     "line 1: root_ssh_keys.0: ",
   ],
+  [
+    "a password in an address",
+    archive("https://me:sesame@host/x.tar"),
+    "line 4: source.url: an http(s) address without user and password",
+  ],
+  ["an address that is none", archive("https://[x/y"), "line 4: source.url: an address that can be read as one"],
 ])("refuses %s, naming file and place", async (_, text, place) => {
   const reading = read(text);
   await expect(reading).rejects.toMatchObject({ exitCode: 2 });
   await expect(reading).rejects.toThrow(`Unable to use ${MINE}:\n  ${place}`);
+  await expect(reading).rejects.not.toThrow("sesame");
 });
 
 test("names the entry that is wrong, not the first of its kind", async () => {

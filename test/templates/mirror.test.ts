@@ -57,6 +57,18 @@ test("a mirror that was chosen does not cost the security updates", async () => 
   });
 });
 
+test("an address with a password is not taken over into templates, where every container would see it", async () => {
+  const targets = readFixture("apt/indextargets-debian-12.txt").replaceAll(
+    "//deb.debian.org",
+    "//me:sesame@deb.debian.org",
+  );
+  const told: unknown = await aptSources(hostWith(targets), AUTO, "trixie", SOURCE).catch((error: unknown) => error);
+  expect(told).toMatchObject({ exitCode: 3, message: expect.stringContaining("has a password in its address") });
+  expect(String(told)).not.toContain("sesame");
+  const mirrors = { ...AUTO, mirror: "http://mirror.example/debian" };
+  expect(await aptSources(hostWith(targets), mirrors, "trixie", SOURCE)).toMatchObject({ lacksSecurity: true });
+});
+
 test("where both were chosen, apt is not asked", async () => {
   const mirrors = { mirror: "http://mirror.example/debian", securityMirror: "http://mirror.example/security/" };
   expect((await aptSources(memoryHost(), mirrors, "trixie", SOURCE)).lines).toEqual([
