@@ -232,7 +232,7 @@ test("a token in the address, and what is in files, stay with the build", async 
   const files = '[[files]]\npath = "/root/secret"\nmode = "600"\ncontent = "sesame"\n';
   const host = hostWithDefinition(`${WITH_HASH.replace(URL, secret)}${files}`, { [secret]: ARCHIVE });
   const modes: (number | undefined)[] = [];
-  const making = host.run;
+  const making = host.run.bind(host);
   host.run = async (argv, ...rest) => {
     const [, folder] = /^(\/.*\/overlay)\//.exec(argv.find((word) => word.includes("/overlay/")) ?? "") ?? [];
     if (folder !== undefined) modes.push((await host.stat(folder))?.mode);
