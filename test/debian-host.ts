@@ -227,9 +227,7 @@ const TEMPLATE_BUILD: Record<string, Behaviour> = {
   "apt-get indextargets": readFixture("apt/indextargets-debian-13.txt"),
   "tar --create": ({ argv, tree }) => {
     const folder = argv[argv.indexOf("--directory") + 1] ?? "";
-    const text = contentOf(tree, folder);
-    const file = argv.find((word) => word.startsWith("--file=/"))?.slice("--file=".length);
-    return file === undefined ? text : tree.put(file, { text });
+    return contentOf(tree, folder);
   },
   // a command that is confined to a tree works on that
   "setpriv --pdeathsig KILL -- unshare --mount -- sh": ({ argv, run }) => {

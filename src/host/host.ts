@@ -22,8 +22,8 @@ export interface CommandOptions {
   readonly onBytes?: (bytes: number) => void;
   /** Undoes or completes what was begun, so that an interruption neither refuses nor ends it. */
   readonly shielded?: boolean;
-  /** Gives it our own standard output; nothing of it comes back then. */
-  readonly toStdout?: boolean;
+  /** Where its standard output goes, of which nothing comes back then: `-` is our own; a file is made, and must not be there. */
+  readonly output?: string;
 }
 
 /** How a file is brought here. */

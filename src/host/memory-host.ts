@@ -100,7 +100,10 @@ export function memoryHost({ files = {}, commands = {}, space, network = {} }: M
     },
     async run(argv, options) {
       changes.push(`run ${shellText(argv)}`);
-      return succeed(argv, options);
+      const result = await succeed(argv, options);
+      if (options?.output === undefined) return result;
+      if (options.output !== "-") tree.put(options.output, { text: result.stdout });
+      return { ...result, stdout: "" };
     },
     async pipe(from, to, options) {
       changes.push(`run ${shellText(from)} | ${shellText(to)}`);

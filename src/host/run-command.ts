@@ -1,8 +1,11 @@
 import type { ChildProcess } from "node:child_process";
 import { constants } from "node:os";
+import { once } from "node:events";
+import { createWriteStream, type WriteStream } from "node:fs";
 import { CommandFailed } from "./command-failed.ts";
 import { Interrupted } from "./errors.ts";
 import type { Argv, CommandOptions, CommandResult } from "./host.ts";
+import { explained } from "./local-files.ts";
 
 const PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -20,6 +23,7 @@ export async function execute(
   const obeyed = options.shielded ? new AbortController().signal : signal;
   if (obeyed.aborted) throw new Interrupted();
   const { execa } = await import("execa");
+  const output = await openOutput(options.output);
   const child = execa(argv[0], argv.slice(1), {
     ...common(obeyed, options),
     ...(terminal
@@ -27,14 +31,25 @@ export async function execute(
       : options.input === undefined
         ? { stdin: "ignore" }
         : { input: options.input }),
-    ...(options.toStdout ? { stdout: "inherit" as const } : {}),
+    ...(output === undefined ? {} : { stdout: output }),
     ...(options.timeoutMs === undefined ? {} : { timeout: Math.ceil(options.timeoutMs) }),
   });
   if (options.onLine) void eachLine(child.stderr, options.onLine);
   letGoOfPipes(child.nodeChildProcess);
   const result = await child;
+  if (typeof output === "object") output.destroy();
   if (obeyed.aborted) throw new Interrupted();
   return toResult(argv, result, options.timeoutMs);
+}
+
+/** A file is made by ourselves, and never one that somebody else has put there. */
+async function openOutput(output: string | undefined): Promise<"inherit" | WriteStream | undefined> {
+  if (output === undefined) return undefined;
+  if (output === "-") return "inherit";
+  const file = createWriteStream(output, { flags: "wx", mode: 0o644 });
+  // the command gets its descriptor: what it writes does not pass through us
+  await explained("write", output, () => once(file, "open"));
+  return file;
 }
 
 /**

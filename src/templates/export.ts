@@ -1,7 +1,8 @@
-import { basename, join } from "node:path";
-import { CommandFailed } from "../host/command-failed.ts";
+import { basename, dirname, join } from "node:path";
+import { CommandFailed, shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
-import type { Argv, Host } from "../host/host.ts";
+import type { Argv, Host, HostView } from "../host/host.ts";
+import { claimName, findAbandoned } from "../pool/claims.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
@@ -68,19 +69,16 @@ export async function exportTemplate(
 }
 
 async function writeArchive(host: Host, rootfs: string, file: string, task: string, report: Report) {
-  if ((await host.stat(file))?.type === "directory") {
-    throw new UserError(`Unable to write ${file}: it is a folder`, { hint: `--output ${join(file, "NAME.tar.zst")}` });
-  }
-  // a killed export of the same file left it
-  const unfinished = `${file}.tmp`;
-  await host.remove(unfinished);
+  await refuseOther(host, file);
+  const folder = dirname(file);
+  await removeUnfinished(host, folder, basename(file));
+  const unfinished = join(folder, await claimName(host, "new", basename(file)));
   const tell = async (seconds: number) => {
     const written = (await host.stat(unfinished))?.size ?? 0;
     report({ kind: "progress", task, detail: `${humanBytes(written)} written, ${seconds} s` });
   };
   const stop = sayWhileWaiting((seconds) => void tell(seconds));
   try {
-    await host.createText(unfinished, "", { mode: 0o644 });
     await pack(host, rootfs, unfinished);
     // what the disk still writes is in memory, to be read meanwhile
     const synced = host.run(["sync", "--", unfinished]);
@@ -97,12 +95,31 @@ async function writeArchive(host: Host, rootfs: string, file: string, task: stri
   }
 }
 
-/** @param file `-` for standard output */
+/** @throws {UserError} when there is something that is no plain file: a device, a folder, a link */
+async function refuseOther(host: HostView, file: string): Promise<void> {
+  const type = (await host.stat(file))?.type;
+  if (type === undefined || type === "file") return;
+  const [what, hint] =
+    type === "directory"
+      ? ["a folder", `--output ${shellText([join(file, "NAME.tar.zst")])}`]
+      : [type === "link" ? "a link" : "no plain file", "--output -   # writes to standard output"];
+  throw new UserError(`Unable to write ${file}: it is ${what}`, { hint, exitCode: EXIT.usage });
+}
+
+/** What killed exports to the same file left. */
+async function removeUnfinished(host: Host, folder: string, file: string): Promise<void> {
+  for (const name of await findAbandoned(host, folder)) {
+    const path = join(folder, name);
+    if (name.endsWith(`-${file}`) && (await host.stat(path))?.type === "file") await host.remove(path);
+  }
+}
+
+/** @param file a new one, or `-` for standard output */
 async function pack(host: Host, rootfs: string, file: string): Promise<void> {
   try {
     // tar starts it: what goes from one to the other does not pass through us
-    const argv = [...packArgv(rootfs, file), `--use-compress-program=${COMPRESS}`] as unknown as Argv;
-    await host.run(argv, { toStdout: file === "-" });
+    const argv: Argv = [...packArgv(rootfs), `--use-compress-program=${COMPRESS}`];
+    await host.run(argv, { output: file });
   } catch (error) {
     if (!(error instanceof CommandFailed)) throw error;
     const said = error.result.stderr.split("\n");

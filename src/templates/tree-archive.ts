@@ -17,9 +17,9 @@ export const PACK_OPTIONS: readonly string[] = [
   ...EXTENDED,
 ];
 
-/** The command that writes a tree as a tar stream, the same at each time; to standard output unless a file is given. */
-export function packArgv(path: string, file = "-"): Argv {
-  return ["tar", "--create", `--file=${file}`, "--force-local", "--directory", path, ...PACK_OPTIONS, "."];
+/** The command that writes a tree as a tar stream to its standard output, the same at each time. */
+export function packArgv(path: string): Argv {
+  return ["tar", "--create", "--file=-", "--directory", path, ...PACK_OPTIONS, "."];
 }
 
 /** What tar(1) is told to make a tree of what `PACK_OPTIONS` wrote. */

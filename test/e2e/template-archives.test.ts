@@ -73,6 +73,9 @@ describe("archives of templates on an installed node", () => {
     expect(await sh(`cd /root; sha256sum --check ${file}.sha256; stat -c %a ${file}`)).toBe(
       `debian-base_${version}_amd64.tar.zst: OK\n644\n`,
     );
+    const device = await op("template", "export", "debian-base", "--output", "/dev/null");
+    expect(device).toMatchObject({ exitCode: 2, stderr: expect.stringContaining("/dev/null: it is no plain file") });
+    expect(await sh("stat -c %F /dev/null; ls /dev | grep -c '^.new-' || true")).toBe("character special file\n0\n");
     expect(await sh("taskset -c 0 op-dbus template export debian-base --output - | sha256sum")).toContain(
       exported.sha256,
     );

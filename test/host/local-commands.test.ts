@@ -65,6 +65,21 @@ test("ends a command that takes too long", async () => {
   await expect(host.run(["sleep", "30"], { timeoutMs: 99.9 })).rejects.toMatchObject({ result: { exitCode: 124 } });
 });
 
+test("what goes into a file goes into a new one, and never through a link", async () => {
+  const folder = temporaryDirectory();
+  const path = join(folder, "out");
+  expect(await host.run(["sh", "-c", "readlink /proc/self/fd/1; echo x"], { output: path })).toMatchObject({
+    stdout: "",
+  });
+  // the command has the file itself, and no pipe to us
+  expect(fs.readFileSync(path, "utf8")).toBe(`${path}\nx\n`);
+  fs.writeFileSync(join(folder, "precious"), "precious");
+  fs.symlinkSync("precious", join(folder, "link"));
+  await expect(host.run(["echo", "x"], { output: join(folder, "link") })).rejects.toThrow("Unable to write");
+  await expect(host.run(["echo", "x"], { output: join(folder, "none/x") })).rejects.toThrow("Unable to write");
+  expect(fs.readFileSync(join(folder, "precious"), "utf8")).toBe("precious");
+});
+
 test("returns when a command has ended, whoever still holds its pipes", { timeout: 10_000 }, async () => {
   const lines: string[] = [];
   const left = sh("sleep 20 & echo $!; echo said >&2; exit 3");

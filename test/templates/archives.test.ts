@@ -150,6 +150,14 @@ test("an export writes the file whole, with its digest beside it", async () => {
   expect(await host.list("/srv")).toEqual(["x.tar.zst", "x.tar.zst.sha256"]);
 });
 
+test("an export clears up after killed ones to the same file, and after nothing else", async () => {
+  const others = [".new-7-7-y.tar.zst", "x.tar.zst.tmp", ".new-7-7-x.tar.zst-not"];
+  const files = Object.fromEntries([...others, ".new-7-7-x.tar.zst"].map((name) => [`/srv/${name}`, "theirs"]));
+  const host = installedHost({ files });
+  await exportTemplate(host, { name: "debian-base", output: "/srv/x.tar.zst" }, silent);
+  expect(await host.list("/srv")).toEqual([...others, "x.tar.zst", "x.tar.zst.sha256"].toSorted());
+});
+
 test("an export that is killed leaves the old file or the new one, and the next one clears up", async () => {
   const old = "an older export";
   const fresh = () => installedHost({ files: { "/srv/x.tar.zst": old } });
@@ -170,7 +178,8 @@ test.each([
     5,
     "not sealed",
   ],
-  ["a folder in the place of the file", { "/srv/x.tar.zst/": "" }, {}, 1, "it is a folder"],
+  ["a folder in the place of the file", { "/srv/x.tar.zst/": "" }, {}, 2, "it is a folder"],
+  ["a link in the place of the file", { "/srv/x.tar.zst": { target: "/etc/x" } }, {}, 2, "it is a link"],
   [
     "a missing zstd",
     { "/srv/": "" },
@@ -194,7 +203,7 @@ test.each([
   const host = installedHost({ files, commands });
   const exporting = exportTemplate(host, { name: "debian-base", output: "/srv/x.tar.zst" }, silent);
   await expect(exporting).rejects.toMatchObject({ exitCode, message: expect.stringContaining(message) });
-  expect(await host.list("/srv").then((names) => names?.filter((name) => name.endsWith(".tmp")) ?? [])).toEqual([]);
+  expect((await host.list("/srv"))?.filter((name) => name !== "x.tar.zst") ?? []).toEqual([]);
 });
 
 const URL = "https://example.org/web.tar";
