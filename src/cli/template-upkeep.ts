@@ -42,28 +42,52 @@ export async function prune(names: readonly string[], options: PruneOptions): Pr
       options.keep === undefined
         ? (await loadSettings(host)).templates.keep
         : wholeNumber("--keep", options.keep, 1, 100);
-    const surplus: { name: string; removed: string[] }[] = [];
-    for (const name of templates) surplus.push({ name, removed: await surplusVersions(host, name, keep) });
-    const some = surplus.filter(({ removed }) => removed.length > 0);
+    const surplus: { name: string; versions: string[] }[] = [];
+    for (const name of templates) surplus.push({ name, versions: await surplusVersions(host, name, keep) });
+    const some = surplus.filter(({ versions }) => versions.length > 0);
     if (!options.dryRun && some.length > 0) {
-      const what = some.map(({ name, removed }) => `${name} ${removed.join(", ")}`).join("; ");
+      const what = some.map(({ name, versions }) => `${name} ${versions.join(", ")}`).join("; ");
       await confirm(session, { question: `Remove ${what}? Containers made from them stay.`, yes: options.yes });
-      for (const each of some) {
-        each.removed = await recordedAnyway(
-          session,
-          "template_prune",
-          each.name,
-          { keep, versions: each.removed },
-          () => pruneTemplate(host, each.name, keep),
-        );
-      }
     }
-    if (json) return out.json({ schema: 1, keep, dryRun: options.dryRun ?? false, templates: surplus });
+    const results: ({ name: string; removed: string[] } | Failed)[] = [];
     const verb = options.dryRun ? "would remove" : "removed";
-    for (const { name, removed } of surplus) {
-      out.print(`${name}: ${removed.length === 0 ? "nothing to remove" : `${verb} ${removed.join(", ")}`}`);
+    for (const { name, versions } of surplus) {
+      await unlessFailed(session, name, results, async () => {
+        const remove = () => pruneTemplate(host, name, { keep, versions });
+        const removed =
+          options.dryRun || versions.length === 0
+            ? versions
+            : await recordedAnyway(session, "template_prune", name, { keep, versions }, remove);
+        results.push({ name, removed });
+        if (!json)
+          out.print(`${name}: ${removed.length === 0 ? "nothing to remove" : `${verb} ${removed.join(", ")}`}`);
+      });
     }
+    if (json) out.json({ schema: 1, keep, dryRun: options.dryRun ?? false, templates: results });
   });
+}
+
+interface Failed {
+  readonly name: string;
+  readonly result: "failed";
+  readonly error: ReturnType<typeof describeError>;
+}
+
+/** One template that fails does not keep the others from their turn; the exit code is that of the first that did. */
+async function unlessFailed(
+  { out, json }: Session,
+  name: string,
+  results: object[],
+  work: () => Promise<void>,
+): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    if (error instanceof Interrupted || !(error instanceof UserError)) throw error;
+    results.push({ name, result: "failed", error: describeError(error) });
+    process.exitCode ??= error.exitCode;
+    if (!json) out.fail(error, false);
+  }
 }
 
 /** `op-dbus template refresh` */
@@ -73,9 +97,10 @@ export async function refresh(names: readonly string[], options: CommonOptions):
     const templates = await chosen(session, names);
     const settings = await loadSettings(host);
     const request = { ...mirrorsIn(settings), keep: settings.templates.keep };
-    const results: (Refreshed | { name: string; result: "failed"; error: ReturnType<typeof describeError> })[] = [];
+    if (templates.length === 0) throw new UserError("There is no template", { exitCode: EXIT.unsupported });
+    const results: (Refreshed | Failed)[] = [];
     for (const name of templates) {
-      try {
+      await unlessFailed(session, name, results, async () => {
         const found = await findRefreshable(host, name);
         const done: Refreshed =
           "reason" in found
@@ -86,23 +111,17 @@ export async function refresh(names: readonly string[], options: CommonOptions):
                 name,
                 { definition: found.definition.digest },
                 () => refreshTemplate(host, found, request, out.report),
-                ({ result, version }) => ({ result, version: version ?? null }),
+                ({ result, version, pruned = [] }) => ({ result, version: version ?? null, pruned: [...pruned] }),
               );
         results.push(done);
         if (!json) out.print(toLine(done));
-      } catch (error) {
-        // one that cannot be built does not keep the others from it
-        if (error instanceof Interrupted || !(error instanceof UserError)) throw error;
-        results.push({ name, result: "failed", error: describeError(error) });
-        process.exitCode = error.exitCode;
-        if (!json) out.fail(error, false);
-      }
+      });
     }
     if (json) out.json({ schema: 1, templates: results });
-    else if (results.length === 0) throw new UserError("There is no template", { exitCode: EXIT.unsupported });
   });
 }
 
-function toLine({ name, result, version, reason }: Refreshed): string {
-  return `${name}: ${result}${reason === undefined ? `, ${version}` : `: ${reason}`}`;
+function toLine({ name, result, version, reason, pruned = [] }: Refreshed): string {
+  const gone = pruned.length > 0 ? `; removed ${pruned.join(", ")}` : "";
+  return `${name}: ${result}${reason === undefined ? `, ${version}` : `: ${reason}`}${gone}`;
 }

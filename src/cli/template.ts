@@ -43,7 +43,7 @@ export async function build(
       keep,
       ...sourceDateEpoch(),
     };
-    const { manifest } = await recorded(
+    const { manifest, pruned: removed } = await recorded(
       session,
       "template_build",
       name,
@@ -51,11 +51,12 @@ export async function build(
       () => buildTemplate(host, definition, request, out.report),
       ({ manifest: { version, digest }, pruned }) => ({ version, digest, pruned: [...pruned] }),
     );
-    if (json) return out.json(manifest);
+    if (json) return out.json({ ...manifest, pruned: removed });
     out.print(
       `${name} ${manifest.version}: ${manifest.suite ?? "from an archive"}, ${Object.keys(manifest.packages).length} packages, ${humanBytes(manifest.bytes)}, built in ${manifest.buildSeconds} s`,
     );
     out.print(`digest ${manifest.digest}`);
+    if (removed.length > 0) out.print(`removed ${removed.join(", ")}: [templates] keep is ${keep}`);
   });
 }
 

@@ -22,10 +22,13 @@ export function shellText(argv: readonly string[]): string {
   return argv.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`)).join(" ");
 }
 
+/** What tar says last, after the reason. */
+const AFTER_THE_REASON =
+  /: (Exiting with failure status due to previous errors|Error is not recoverable: exiting now)$/;
+
 // coreutils and mmdebstrap put the reason last
 function lastLine(text: string): string | undefined {
-  return text
-    .split("\n")
-    .map((line) => line.trim())
-    .findLast((line) => line !== "");
+  const lines = text.split("\n").map((line) => line.trim());
+  const said = lines.filter((line) => line !== "");
+  return said.findLast((line) => !AFTER_THE_REASON.test(line)) ?? said.at(-1);
 }

@@ -69,7 +69,7 @@ async function makeVersion(
   await host.makeDirectory(join(work, "config"), { mode: 0o700 });
   const facts = await fill(rootfs, stamp);
   await refuseSecrets(host, rootfs);
-  report({ kind: "progress", task, fraction: 0.93, detail: "sealing" });
+  report({ kind: "progress", task, detail: "sealing" });
   // on the disk before it is anybody's current version
   await host.run(["btrfs", "filesystem", "sync", rootfs]);
   await setReadOnly(host, rootfs, true);

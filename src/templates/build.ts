@@ -13,13 +13,13 @@ import { explainFailure, type Fill, fillRootfs } from "./fill-rootfs.ts";
 import { lockTemplate, type Manifest } from "./manifest.ts";
 import { inScratch } from "./scratch.ts";
 import { findSource, type Source, type SourceOptions } from "./source.ts";
-import { pruneVersions } from "./versions.ts";
+import { pruneBuilt } from "./versions.ts";
 
 /** How a template is built. */
 export interface BuildOptions extends SourceOptions {
   /** Clamps every time stamp in the template (reproducible-builds.org); now unless given. */
   readonly sourceDateEpoch?: number;
-  /** How many versions may stay, the new one among them; all unless given. */
+  /** How many versions that were built may stay, the new one among them; all unless given. */
   readonly keep?: number;
 }
 
@@ -123,7 +123,7 @@ async function fillFrom(
 // the new version is built and current, whatever becomes of the old ones
 async function prune(host: Host, name: string, keep: number, report: Report): Promise<readonly string[]> {
   try {
-    return await pruneVersions(host, name, keep);
+    return await pruneBuilt(host, name, keep);
   } catch (error) {
     if (!(error instanceof UserError)) throw error;
     report({ kind: "warn", text: `an old version of ${name} could not be removed: ${error.message}` });

@@ -88,7 +88,7 @@ export async function fillFromArchive(
 ): Promise<void> {
   const task = `building ${definition.name}`;
   const path = await bringArchive(host, definition.name, source, report);
-  report({ kind: "progress", task, fraction: 0.3, detail: "looking through the archive" });
+  report({ kind: "progress", task, detail: "looking through the archive" });
   const limit = (await host.space(TEMPLATES)).free - RESERVE;
   const { decompress } = await screenFile(host, path, { source: publicAddress(source.url), limit });
   const overlay = await stageOverlay(host, { files: templateFiles(definition, undefined, version), epoch, scratch });
@@ -103,7 +103,7 @@ export async function fillFromArchive(
   const packing = [...PACK_OPTIONS, `--mtime=@${epoch}`, "--clamp-mtime"];
   const apart = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", ...mapped, ...alone, "--"];
   const build: Argv = [...opened, ...apart, ...finish, ...packing];
-  const say = (detail: string) => report({ kind: "progress", task, fraction: 0.5, detail });
+  const say = (detail: string) => report({ kind: "progress", task, detail });
   say("unpacking, and running its commands");
   const stop = sayWhileWaiting((seconds) => say(`unpacking, and running its commands, ${seconds} s`));
   try {

@@ -57,7 +57,7 @@ async function unpackVersion(
   report: Report,
 ): Promise<Manifest> {
   const task = `importing ${name}`;
-  report({ kind: "progress", task, fraction: 0.1, detail: "looking through the archive" });
+  report({ kind: "progress", task, detail: "looking through the archive" });
   const marker = BUILT_FILES.marker.slice(1);
   const limit = (await host.space(TEMPLATES)).free - RESERVE;
   const { decompress, contents, members, bytes } = await screenFile(host, path, {
@@ -67,7 +67,7 @@ async function unpackVersion(
   });
   const claims = readClaims(contents.get(marker));
   const fill = async (rootfs: string) => {
-    report({ kind: "progress", task, fraction: 0.4, detail: `unpacking ${members} files, ${humanBytes(bytes)}` });
+    report({ kind: "progress", task, detail: `unpacking ${members} files, ${humanBytes(bytes)}` });
     await createSubvolume(host, rootfs);
     await host.pipe([...decompress, "--", path], unpackArgv(rootfs));
     return { origin: { type: "import", file: basename(file), sha256, ...(claims && { claims }) } } as const;

@@ -15,10 +15,13 @@ export async function listPackages(host: Host, rootfs: string): Promise<Record<s
   return Object.fromEntries(pairs);
 }
 
+/** A list of packages is read in a moment. What is in its place may be a pipe, of which nothing ever comes. */
+const LOOK_MS = 10_000;
+
 // whoever shaped the tree shaped the lists in it: they may be anything, and lead anywhere
 async function read(host: Host, rootfs: string, argv: readonly [string, ...string[]]): Promise<string> {
   try {
-    return (await host.run(confinedTo(rootfs, argv))).stdout;
+    return (await host.run(confinedTo(rootfs, argv), { timeoutMs: LOOK_MS })).stdout;
   } catch (error) {
     if (error instanceof CommandFailed) return "";
     throw error;

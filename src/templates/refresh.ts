@@ -14,6 +14,8 @@ export interface Refreshed {
   readonly version?: string;
   /** Why it was left alone. */
   readonly reason?: string;
+  /** Old versions that gave way to it. */
+  readonly pruned?: readonly string[];
 }
 
 /** Whether a template is the program's own, and how it was made; or why it is not to be touched. */
@@ -62,5 +64,5 @@ export async function refreshTemplate(
     if (same !== undefined) return { name, result: "unchanged", version: same.version };
   }
   const built = await buildTemplate(host, definition, request, report);
-  return { name, result: "rebuilt", version: built.manifest.version };
+  return { name, result: "rebuilt", version: built.manifest.version, pruned: built.pruned };
 }

@@ -50,7 +50,7 @@ const KINDS: Readonly<Record<string, Kind | "link">> = {
   3: "device",
   4: "device",
   5: "folder",
-  // a pipe with a name is harmless: nobody on the host opens it
+  // a pipe with a name: where the host reads a tree that others shaped, it does not wait for ever (packages.ts)
   6: "other",
 };
 

@@ -14,6 +14,7 @@ import {
   templateFolder,
   versionFolder,
   type Manifest,
+  type TemplateVersion,
 } from "./manifest.ts";
 import { listTwins, type Twin } from "./shifted.ts";
 
@@ -101,28 +102,45 @@ export async function removeTemplate(host: Host, name: string, version?: string)
   }
 }
 
-/** The oldest versions beyond a number to keep; the current one stays. */
+/**
+ * The oldest versions beyond a number to keep. The current one stays, and so
+ * does one whose manifest cannot be read: nobody knows how old that is.
+ */
 export async function surplusVersions(host: HostView, name: string, keep: number): Promise<string[]> {
-  const versions = await listVersions(host, name);
-  const surplus = versions.slice(0, Math.max(0, versions.length - keep)).filter((one) => !one.current);
+  return beyond(keep, await listVersions(host, name), () => true);
+}
+
+function beyond(keep: number, versions: readonly TemplateVersion[], counts: (manifest: Manifest) => boolean): string[] {
+  const counted = versions.filter(({ manifest }) => manifest !== undefined && counts(manifest));
+  const surplus = counted.slice(0, Math.max(0, counted.length - keep)).filter((one) => !one.current);
   return surplus.map(({ version }) => version);
 }
 
 /**
- * Removes the surplus versions; the caller holds the template's lock.
+ * Removes the surplus among the versions that were built, and could be built
+ * again: not what was imported or published. The caller holds the template's lock.
  * @returns the versions that were removed
  */
-export async function pruneVersions(host: Host, name: string, keep: number): Promise<string[]> {
-  const surplus = await surplusVersions(host, name, keep);
+export async function pruneBuilt(host: Host, name: string, keep: number): Promise<string[]> {
+  const surplus = beyond(keep, await listVersions(host, name), ({ definition }) => definition !== undefined);
   for (const version of surplus) await removeVersion(host, name, version);
   return surplus;
 }
 
-/** Removes the surplus versions of a template that nobody else works on. @see pruneVersions */
-export async function pruneTemplate(host: Host, name: string, keep: number): Promise<string[]> {
+/**
+ * Removes versions that were found to be too many, where they still are.
+ * @returns those that were removed
+ */
+export async function pruneTemplate(
+  host: Host,
+  name: string,
+  { keep, versions }: { readonly keep: number; readonly versions: readonly string[] },
+): Promise<string[]> {
   const release = await lockTemplate(host, name, "prune");
   try {
-    return await pruneVersions(host, name, keep);
+    const surplus = (await surplusVersions(host, name, keep)).filter((version) => versions.includes(version));
+    for (const version of surplus) await removeVersion(host, name, version);
+    return surplus;
   } finally {
     await release();
   }

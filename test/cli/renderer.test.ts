@@ -143,3 +143,8 @@ test.each([
 ])("%d bytes are %s", (bytes, text) => {
   expect(humanBytes(bytes)).toBe(text);
 });
+
+test("a table of very many rows is laid out", () => {
+  const rows = Array.from({ length: 200_000 }, (_, index) => [String(index), "x"]);
+  expect(layOut([["NUMBER", "WHAT"], ...rows]).at(-1)).toBe("199999  x");
+});

@@ -29,6 +29,16 @@ test("says the command and its last line when it fails", async () => {
   await expect(failing).rejects.toMatchObject({ result: { exitCode: 3, stdout: "out\n" } });
 });
 
+test("says the reason and not what tar says after it", async () => {
+  const lines = [
+    "tar: x: Cannot write: No space left on device",
+    "tar: Exiting with failure status due to previous errors",
+  ];
+  await expect(host.run(sh(`printf '%s\n' "$@" >&2; exit 2`, ...lines))).rejects.toThrow(
+    /exited with 2: .*No space left on device$/s,
+  );
+});
+
 test("shows a command so that it can be typed again", () => {
   expect(shellText(["mv", "--", "a b", "it's", "/x-1.y"])).toBe(`mv -- 'a b' 'it'\\''s' /x-1.y`);
 });

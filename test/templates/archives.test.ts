@@ -332,9 +332,12 @@ test("surplus versions are named, and pruned, and the current one stays", async 
   );
   await take(host);
   expect(await surplusVersions(host, "web", 1)).toEqual(["20261101T120000Z"]);
-  expect(await pruneTemplate(host, "web", 1)).toEqual(["20261101T120000Z"]);
+  // only what was asked about goes
+  expect(await pruneTemplate(host, "web", { keep: 1, versions: ["20261101T120000Z.2"] })).toEqual([]);
+  const asked = { keep: 1, versions: ["20261101T120000Z"] };
+  expect(await pruneTemplate(host, "web", asked)).toEqual(["20261101T120000Z"]);
   expect((await listVersions(host, "web")).map(({ version }) => version)).toEqual(["20261101T120000Z.2"]);
-  expect(await pruneTemplate(host, "web", 1)).toEqual([]);
+  expect(await pruneTemplate(host, "web", asked)).toEqual([]);
 });
 
 test("only the program's own templates are refreshed", async () => {

@@ -11,7 +11,7 @@ import {
   requireVersion,
 } from "../../src/templates/manifest.ts";
 import { describeTemplates } from "../../src/templates/describe.ts";
-import { pruneVersions, removeTemplate, verifyTemplate } from "../../src/templates/versions.ts";
+import { pruneBuilt, removeTemplate, surplusVersions, verifyTemplate } from "../../src/templates/versions.ts";
 import { TEMPLATES } from "../../src/paths.ts";
 import { diesAt } from "../dies-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
@@ -86,7 +86,7 @@ test("says how far it is, forward only", async () => {
     "0.8 running --customize-hook in shell",
     "0.85 cleaning package lists and apt cache",
     "0.87 creating tarball",
-    "0.93 sealing",
+    "undefined sealing",
   ]);
 });
 
@@ -122,7 +122,7 @@ test("versions of one moment are numbered, and a number is not given twice", asy
   for (const [index, version] of [STAMP, `${STAMP}.2`, `${STAMP}.3`].entries()) {
     expect((await buildNewer(host, index)).version).toBe(version);
   }
-  await pruneVersions(host, "debian-base", 2);
+  await pruneBuilt(host, "debian-base", 2);
   expect((await buildNewer(host, 4)).version).toBe(`${STAMP}.4`);
 });
 
@@ -147,16 +147,34 @@ test("keeps the newest versions, however they are called", async () => {
   }
   // an older SOURCE_DATE_EPOCH does not make an older build
   const last = (await buildNewer(host, 12, { sourceDateEpoch: EPOCH - 1000 })).version;
-  const removed = await pruneVersions(host, "debian-base", 2);
+  const removed = await pruneBuilt(host, "debian-base", 2);
   expect(removed).toHaveLength(10);
   expect((await listVersions(host, "debian-base")).map(({ version }) => version)).toEqual([`${STAMP}.11`, last]);
+});
+
+test("a build removes no version that nobody can build again, nor one of unknown age", async () => {
+  const host = emptyHost();
+  const manifests = [];
+  for (let count = 1; count <= 4; count++) manifests.push(await buildNewer(host, count));
+  const [imported, unreadable, built] = manifests.map((manifest) => ({
+    manifest,
+    file: `${FOLDER}/versions/${manifest.version}/manifest.json`,
+  }));
+  const { definition: _, ...rest } = imported?.manifest ?? {};
+  await host.writeText(
+    imported?.file ?? "",
+    JSON.stringify({ ...rest, origin: { type: "import", file: "x", sha256: "0" } }),
+  );
+  await host.writeText(unreadable?.file ?? "", "{");
+  expect(await surplusVersions(host, "debian-base", 1)).toEqual([imported?.manifest.version, built?.manifest.version]);
+  expect(await pruneBuilt(host, "debian-base", 1)).toEqual([built?.manifest.version]);
 });
 
 test("pruning never takes the current version, also not an old one", async () => {
   const host = emptyHost();
   for (let count = 1; count <= 3; count++) await buildNewer(host, count);
   await host.replaceLink(`versions/${STAMP}/rootfs`, `${FOLDER}/rootfs`);
-  expect(await pruneVersions(host, "debian-base", 1)).toEqual([`${STAMP}.2`]);
+  expect(await pruneBuilt(host, "debian-base", 1)).toEqual([`${STAMP}.2`]);
   expect(await currentVersion(host, "debian-base")).toBe(STAMP);
 });
 
