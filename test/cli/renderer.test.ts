@@ -3,6 +3,7 @@ import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { humanBytes } from "../../src/report/bytes.ts";
+import { layOut } from "../../src/report/table.ts";
 
 const WORKER = fileURLToPath(new URL("render.ts", import.meta.url));
 type Calls = readonly (readonly [method: string, value: unknown])[];
