@@ -224,6 +224,8 @@ const DISKS: Record<string, Behaviour> = {
 
 // a build that works: packages and staged files make a small tree
 const TEMPLATE_BUILD: Record<string, Behaviour> = {
+  "unshare --map-users=auto --map-groups=auto --setuid=0 --setgid=0 -- cat":
+    "         0     100000      65536\n         0     100000      65536\n",
   "apt-get indextargets": readFixture("apt/indextargets-debian-13.txt"),
   "tar --create": ({ argv, tree }) => {
     const folder = argv[argv.indexOf("--directory") + 1] ?? "";

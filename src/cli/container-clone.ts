@@ -1,7 +1,9 @@
 import { checkContainerName, checkSnapshotName } from "../config/names.ts";
 import { cloneContainer, leftOut, withOriginal } from "../containers/clone.ts";
 import { copyContainer } from "../containers/copy.ts";
-import { renameContainer, strayLines } from "../containers/rename.ts";
+import { readConfig } from "../containers/describe.ts";
+import { linesNaming } from "../containers/lxc-config.ts";
+import { renameContainer } from "../containers/rename.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { humanBytes } from "../report/bytes.ts";
@@ -36,6 +38,14 @@ export async function clone(name: string, names: readonly string[], options: Clo
           const without = leftOut(original).join(", ");
           const text = `no two containers may have it, so a clone goes without: ${without}`;
           if (without !== "") out.report({ kind: "warn", text });
+          const shared = linesNaming(original.state.config, original.state.record.name);
+          if (shared.length > 0) {
+            const lines = shared.map((line) => `\n  ${line}`).join("");
+            out.report({
+              kind: "warn",
+              text: `lines of yours name the folder of ${name}, which the clone shares so: ${lines}`,
+            });
+          }
         },
       }),
     );
@@ -57,7 +67,7 @@ export async function rename(name: string, to: string, options: CommonOptions): 
     );
     if (json) out.json({ schema: 1, containers: [{ name: to, result: "renamed", from: name }] });
     else out.print(`${name}: is ${to} now`);
-    const stray = await strayLines(host, to, name);
+    const stray = linesNaming(await readConfig(host, to), name);
     if (stray.length > 0) {
       const text = `lines of yours in the configuration of ${to} name the old folder: ${stray.map((line) => `\n  ${line}`).join("")}`;
       out.report({ kind: "warn", text });

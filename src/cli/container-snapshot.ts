@@ -1,6 +1,6 @@
 import { checkContainerName, checkSnapshotName } from "../config/names.ts";
 import { refuseRunning } from "../containers/move-stopped.ts";
-import { containerFolder, requireContainer } from "../containers/record.ts";
+import { requireContainer } from "../containers/record.ts";
 import { rollbackContainer } from "../containers/rollback.ts";
 import {
   deleteSnapshot,
@@ -14,6 +14,7 @@ import { startContainer } from "../containers/start.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { inTurn } from "./container.ts";
+import { describeError } from "./renderer.ts";
 import {
   type CommonOptions,
   confirm,
@@ -57,7 +58,7 @@ export async function take(
 
 /** Says that subvolumes which the guest made are in no snapshot or clone of it. */
 export async function sayWhatIsNotInIt({ host, out }: Session, name: string): Promise<void> {
-  if (!(await hasSubvolumesInside(host, `${containerFolder(name)}/rootfs`))) return;
+  if (!(await hasSubvolumesInside(host, name))) return;
   out.report({ kind: "warn", text: `${name} has BTRFS subvolumes inside it; what is in them was left out` });
 }
 
@@ -126,12 +127,14 @@ export async function remove(
   });
 }
 
+interface RollbackOptions extends CommonOptions {
+  readonly start?: boolean;
+  readonly yes?: boolean;
+  readonly discardSubvolumes?: boolean;
+}
+
 /** `op-dbus container rollback` */
-export async function rollback(
-  name: string,
-  snapshot: string,
-  options: CommonOptions & { readonly start?: boolean; readonly yes?: boolean },
-): Promise<void> {
+export async function rollback(name: string, snapshot: string, options: RollbackOptions): Promise<void> {
   await runCommand(options, async (session) => {
     requireRoot();
     const { host, out, json } = session;
@@ -140,9 +143,14 @@ export async function rollback(
     await requirePool(host);
     await readSnapshot(host, name, snapshot);
     await refuseRunning(host, name);
-    const inside = (await hasSubvolumesInside(host, `${containerFolder(name)}/rootfs`))
-      ? " The BTRFS subvolumes inside it are in no snapshot, and are lost, too."
-      : "";
+    const nested = await hasSubvolumesInside(host, name);
+    // who said --yes was not told of them
+    if (nested && options.yes && !options.discardSubvolumes) {
+      throw new UserError(`${name} has BTRFS subvolumes inside it, which no snapshot holds: they would be lost`, {
+        hint: `op-dbus container rollback ${name} ${snapshot} --yes --discard-subvolumes`,
+      });
+    }
+    const inside = nested ? " The BTRFS subvolumes inside it are in no snapshot, and are lost, too." : "";
     await confirm(session, {
       question: `Take ${name} back to ${snapshot}? Its present files and configuration are lost, unless a snapshot is taken first: op-dbus container snapshot ${name}.${inside}`,
       yes: options.yes,
@@ -151,13 +159,20 @@ export async function rollback(
       recorded(session, "container_rollback", name, { snapshot }, () => rollbackContainer(host, name, snapshot)),
     );
     if (!json) out.print(`${name}: rolled back to ${snapshot}`);
-    if (options.start) {
-      await withPatience(session, `start ${name}`, () =>
-        recorded(session, "container_start", name, {}, () => startContainer(host, name)),
-      );
-      if (!json) out.print(`${name}: started`);
+    const done = { name, result: "rolled back", snapshot };
+    try {
+      if (options.start) {
+        await withPatience(session, `start ${name}`, () =>
+          recorded(session, "container_start", name, {}, () => startContainer(host, name)),
+        );
+        done.result = "started";
+        if (!json) out.print(`${name}: started`);
+      }
+    } catch (error) {
+      // it is rolled back, whatever became of its start
+      if (json) out.json({ schema: 1, containers: [done], error: describeError(error) });
+      throw error;
     }
-    const result = options.start ? "started" : "rolled back";
-    if (json) out.json({ schema: 1, containers: [{ name, result, snapshot }] });
+    if (json) out.json({ schema: 1, containers: [done] });
   });
 }

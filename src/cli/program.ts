@@ -203,6 +203,7 @@ function addSnapshots(container: Command): void {
   )
     .option("--start", "start it afterwards")
     .option("-y, --yes", "do not ask")
+    .option("--discard-subvolumes", "with --yes: also when subvolumes inside it, which no snapshot holds, are lost")
     .action(async (name, snapshot, options) =>
       (await import("./container-snapshot.ts")).rollback(name, snapshot, options),
     );

@@ -3,12 +3,12 @@ import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { snapshotSubvolume } from "../pool/subvolumes.ts";
+import { replaceNested, snapshotSubvolume } from "../pool/subvolumes.ts";
 import { makeContainer } from "./create.ts";
 import { readConfig } from "./describe.ts";
 import { forgetIdentity } from "./identity.ts";
 import { clonedConfig, withoutKeys } from "./lxc-config.ts";
-import { containerFolder, type ContainerRecord, readRecord } from "./record.ts";
+import { containerFolder, type ContainerRecord, lockContainer, readRecord } from "./record.ts";
 import { readSnapshot, type SnapshotState } from "./snapshot.ts";
 
 /** What is cloned: a container as it was when we looked, or as a snapshot holds it. */
@@ -33,18 +33,32 @@ export async function withOriginal<T>(
   use: (original: Original) => Promise<T>,
 ): Promise<T> {
   await requirePool(host);
-  const state = await findState(host, name, snapshot);
+  await findState(host, name, snapshot);
   await sweepAbandoned(host, CONTAINERS);
   const work = join(CONTAINERS, await claimName(host, "new", name));
   const rootfs = join(work, "rootfs");
   try {
     await host.makeDirectory(work, { mode: 0o700 });
-    await snapshotSubvolume(host, state.rootfs, rootfs);
+    const state = await takeState(host, name, snapshot, rootfs);
+    await replaceNested(host, rootfs);
     const config = (await forgetIdentity(host, rootfs)) ? withoutKeys(state.config) : state.config;
     return await use({ name, snapshot, state: { record: state.record, config, rootfs } });
   } finally {
     // what cannot be removed now, the next run sweeps
     await discard(host, work).catch(() => {});
+  }
+}
+
+/** Copies the tree, and gives the record and the configuration that belong to it. */
+async function takeState(host: Host, name: string, snapshot: string | undefined, to: string): Promise<SnapshotState> {
+  // a rollback in between would give the limits of one time with the files of another
+  const release = await lockContainer(host, name, "clone");
+  try {
+    const state = await findState(host, name, snapshot);
+    await snapshotSubvolume(host, state.rootfs, to);
+    return state;
+  } finally {
+    await release();
   }
 }
 

@@ -13,7 +13,7 @@ import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { readConfig } from "./describe.ts";
 import { giveName } from "./identity.ts";
-import { containerFolder, readRecord, recordFile, recordText } from "./record.ts";
+import { containerFolder, lockContainer, readRecord, recordFile, recordText } from "./record.ts";
 
 /** A container that is to be copied into another pool. */
 export interface CopyRequest {
@@ -38,8 +38,8 @@ export async function copyContainer(
   report: Report,
 ): Promise<{ path: string; bytes: number }> {
   await requirePool(host);
-  const record = await readRecord(host, name);
-  const config = await readConfig(host, name);
+  await readRecord(host, name);
+  await readConfig(host, name);
   await checkPool(host, pool);
   const there = join(pool, basename(CONTAINERS));
   const path = join(there, as);
@@ -64,7 +64,7 @@ export async function copyContainer(
   );
   try {
     await host.makeDirectory(source, { mode: 0o700 });
-    await snapshotReadOnly(host, join(containerFolder(name), "rootfs"), join(source, "rootfs"));
+    const { record, config } = await takeState(host, name, join(source, "rootfs"));
     await host.makeDirectory(work, { mode: 0o700 });
     const rootfs = join(work, "rootfs");
     // it makes a subvolume of the same name, and cannot be led out of the folder
@@ -85,6 +85,19 @@ export async function copyContainer(
     await discard(host, source).catch(() => {});
   }
   return { path, bytes };
+}
+
+/** Seals a copy of the tree, and gives the record and the configuration that belong to it. */
+async function takeState(host: Host, name: string, to: string) {
+  // it takes a moment, and what is sent afterwards is nobody else's
+  const release = await lockContainer(host, name, "copy");
+  try {
+    const state = { record: await readRecord(host, name), config: await readConfig(host, name) };
+    await snapshotReadOnly(host, join(containerFolder(name), "rootfs"), to);
+    return state;
+  } finally {
+    await release();
+  }
 }
 
 /** @throws {UserError} when a path is no other pool, or not root's alone */

@@ -8,10 +8,10 @@ import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
 import { requireVersion, versionFolder } from "../templates/manifest.ts";
 import { findIdRange } from "./id-range.ts";
-import { type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
+import { haltSignalOf, type HostFacts, limitsWithoutController, lxcConfig, MOST_KEY_BYTES } from "./lxc-config.ts";
 import { leavePartial, replaceDraft, requireDraft } from "./lxc-draft.ts";
-import { linkForLxc, LXC_PATH, refuseForeign } from "./lxc-link.ts";
-import { containerFolder, type ContainerRecord, recordFile, recordText } from "./record.ts";
+import { isLinked, linkForLxc, LXC_PATH, refuseForeign } from "./lxc-link.ts";
+import { containerFolder, type ContainerRecord, recordFile, recordText, refuseHalfRenamed } from "./record.ts";
 
 /** What a new container should be. */
 export interface ContainerRequest {
@@ -75,7 +75,9 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
     });
   }
   for (const folder of [CONTAINERS, LXC_PATH]) await sweepAbandoned(host, folder);
-  return { request, version, facts: { idRangeStart, controllers }, limitsNotInForce: missing };
+  const init = await host.readLink(join(versionFolder(request.template, version), "rootfs/sbin/init"));
+  const facts = { idRangeStart, controllers, haltSignal: haltSignalOf(init) };
+  return { request, version, facts, limitsNotInForce: missing };
 }
 
 /**
@@ -84,7 +86,10 @@ export async function prepareCreate(host: Host, request: ContainerRequest): Prom
  */
 export async function refuseTaken(host: HostView, name: string, forLxcCreate = false): Promise<void> {
   if ((await host.stat(containerFolder(name))) !== undefined) throw nameTaken(name);
-  await (forLxcCreate ? requireDraft(host, name) : refuseForeign(host, name));
+  if (forLxcCreate) return requireDraft(host, name);
+  await refuseForeign(host, name);
+  // a link to nothing is of a destroy, or of a renaming, that was cut off
+  if (await isLinked(host, name)) await refuseHalfRenamed(host, name);
 }
 
 /**

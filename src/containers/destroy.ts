@@ -1,12 +1,12 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
-import type { Host } from "../host/host.ts";
+import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isLinked, linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
-import { containerFolder, requireContainer } from "./record.ts";
+import { containerFolder, lockContainer, refuseHalfRenamed, requireContainer } from "./record.ts";
 import { runningContainers } from "./running.ts";
 import { stopContainer } from "./stop.ts";
 import { clearFailure, setOnboot, startsOnBoot, unitOf } from "./unit.ts";
@@ -20,8 +20,23 @@ const ATTEMPTS = 3;
 export async function destroyContainer(host: Host, name: string, force: boolean): Promise<void> {
   await requirePool(host);
   await sweepAbandoned(host, CONTAINERS);
-  // a destroy that was cut off can have left the link alone
+  await requireSomething(host, name);
+  const release = await lockContainer(host, name, "destroy");
+  try {
+    await destroyLocked(host, name, force);
+  } finally {
+    await release();
+  }
+}
+
+async function requireSomething(host: HostView, name: string): Promise<void> {
+  // a destroy that was cut off can have left the link alone, and so can a renaming
   if (!(await isLinked(host, name))) await requireContainer(host, name);
+  else if ((await host.stat(containerFolder(name))) === undefined) await refuseHalfRenamed(host, name);
+}
+
+async function destroyLocked(host: Host, name: string, force: boolean): Promise<void> {
+  await requireSomething(host, name);
   await refuseMountsIn(host, containerFolder(name));
   const gone = join(CONTAINERS, await claimName(host, "gone", name));
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {

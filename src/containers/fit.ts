@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
 import type { HostView } from "../host/host.ts";
-import { findIdRange, isRootsId } from "./id-range.ts";
+import { areRootsIds, findIdRange } from "./id-range.ts";
 import { lxcLink } from "./lxc-link.ts";
 import { containerFolder } from "./record.ts";
 
@@ -22,13 +22,18 @@ export async function findMisfits(host: HostView, name: string): Promise<Misfit[
   ];
 }
 
-/** A user of this host whose ids a container has could act as its root. */
+const ROOTS_MAPPING = /^\s*lxc\.idmap\s*=\s*[ugb]\s+0\s+(\d+)\s+(\d+)\s*$/gm;
+
+/** A user of this host whose ids a container has could act as its root. What an admin maps beside root is his affair. */
 export async function findForeignIds(host: HostView, name: string): Promise<Misfit | undefined> {
   const config = join(containerFolder(name), "config");
-  const start = /^\s*lxc\.idmap\s*=\s*u\s+0\s+(\d+)\s/m.exec((await host.readText(config)) ?? "")?.[1];
-  if (start === undefined || (await isRootsId(host, Number(start)))) return undefined;
+  let start: string | undefined;
+  for (const [, first = "", size] of ((await host.readText(config)) ?? "").matchAll(ROOTS_MAPPING)) {
+    if (!(await areRootsIds(host, Number(first), Number(size)))) start ??= first;
+  }
+  if (start === undefined) return undefined;
   const range = await findIdRange(host);
-  const what = `${name} would run with the ids from ${start}, which are not root's on this host`;
+  const what = `${name} would run with the ids from ${start}, which are not root's alone on this host`;
   if (range === undefined) return { what, mend: "opdbus-pve install" };
   const right = `s/^lxc.idmap = \\([ug]\\) 0 ${start} .*/lxc.idmap = \\1 0 ${range} ${ID_RANGE_SIZE}/`;
   return { what, mend: `sed -i '${right}' ${config}` };

@@ -16,27 +16,25 @@ interface Range {
  * only one that another user may map as well: he could act as a container's root.
  */
 export async function findIdRange(host: HostView): Promise<number | undefined> {
-  const [users, groups] = await readRanges(host);
-  const others = [...users, ...groups].filter((range) => !isRoots(range));
-  return users.find(
-    (user) =>
-      fits(user) &&
-      groups.some((group) => fits(group) && group.start === user.start) &&
-      !others.some(({ start, size }) => start < user.start + ID_RANGE_SIZE && user.start < start + size),
-  )?.start;
+  const ranges = await readRanges(host);
+  return ranges[0].find(({ owner, start }) => isRoots({ owner }) && areRootsAlone(ranges, start, ID_RANGE_SIZE))?.start;
 }
 
-/** Whether an id of the host belongs to root's subordinate ones, as user and as group. */
-export async function isRootsId(host: HostView, id: number): Promise<boolean> {
-  const inRange = (range: Range) => isRoots(range) && range.start <= id && id < range.start + range.size;
-  return (await readRanges(host)).every((ranges) => ranges.some(inRange));
+/** Whether ids of the host are root's subordinate ones, as users and as groups, and nobody else's. */
+export async function areRootsIds(host: HostView, start: number, size: number): Promise<boolean> {
+  return areRootsAlone(await readRanges(host), start, size);
 }
 
-function fits(range: Range): boolean {
-  return isRoots(range) && range.size >= ID_RANGE_SIZE;
+function areRootsAlone(ranges: readonly [users: Range[], groups: Range[]], first: number, size: number): boolean {
+  const holds = (range: Range) => range.start <= first && first + size <= range.start + range.size;
+  const meets = (range: Range) => range.start < first + size && first < range.start + range.size;
+  return (
+    ranges.every((each) => each.some((range) => isRoots(range) && holds(range))) &&
+    !ranges.flat().some((range) => !isRoots(range) && meets(range))
+  );
 }
 
-function isRoots({ owner }: Range): boolean {
+function isRoots({ owner }: Pick<Range, "owner">): boolean {
   return ["root", "0"].includes(owner);
 }
 

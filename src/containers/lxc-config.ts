@@ -1,14 +1,26 @@
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
 import { lxcLink } from "./lxc-link.ts";
 import { containerFolder, type ContainerRecord } from "./record.ts";
 
-/** What of the host the configuration depends on. */
+/** What of the host and of the tree the configuration depends on. */
 export interface HostFacts {
   /** First id of root's subordinate range. */
   readonly idRangeStart: number;
   /** Controllers of the host's cgroup2, such as `cpu` and `memory`. */
   readonly controllers: readonly string[];
+  /** What the tree's init takes for a wish to halt in good order. */
+  readonly haltSignal: "SIGRTMIN+3" | "SIGUSR1";
+}
+
+/**
+ * What makes an init halt in good order: systemd(1) has its own signal, and
+ * the kernel drops for busybox's, which Alpine has, what that does not handle
+ * (busybox, init/init.c: SIGUSR1 is halt).
+ * @param init where /sbin/init of the tree leads; undefined where it is no link
+ */
+export function haltSignalOf(init: string | undefined): HostFacts["haltSignal"] {
+  return init !== undefined && basename(init) === "busybox" ? "SIGUSR1" : "SIGRTMIN+3";
 }
 
 /** The limits of a container, and the controller that enforces each. */
@@ -65,8 +77,7 @@ export function lxcConfig(record: ContainerRecord, facts: HostFacts, sshKeys: re
     "lxc.rootfs.options = idmap=container",
     "lxc.apparmor.profile = generated",
     "lxc.apparmor.allow_nesting = 1",
-    // systemd's signal for an orderly halt
-    "lxc.signal.halt = SIGRTMIN+3",
+    `lxc.signal.halt = ${facts.haltSignal}`,
     "",
     "# lxc-destroy removes nothing by itself, op-dbus all of it; unless it is of a copy, which has these lines too",
     "lxc.rootfs.managed = 0",
@@ -120,6 +131,16 @@ export function clonedConfig(text: string, from: string, to: string): { text: st
     return key === undefined ? line : undefined;
   });
   return { text: cloned, leftOut };
+}
+
+/** Lines that an admin gave a configuration which name a container's folder; what op-dbus wrote does not count. */
+export function linesNaming(text: string, name: string): string[] {
+  const folders = [containerFolder(name), lxcLink(name)];
+  const ours = new Set([`lxc.rootfs.path = ${rootfsOf(name)}`, destroyHook(name)]);
+  return text
+    .split("\n")
+    .filter((line) => !/^\s*#/.test(line) && !ours.has(line.trim()))
+    .filter((line) => folders.some((path) => `${line} `.match(`${path}[/\\s]`)));
 }
 
 /** A configuration without the keys for the first start: what an admin took out of a container must not come back. */

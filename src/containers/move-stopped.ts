@@ -18,6 +18,7 @@ const MOVE = String.raw`
   socket(my $held, 1, 1, 0) or fail($socket);
   bind($held, pack("S a*", 1, "\0$socket")) or fail($socket);
   syscall(316, -100, $from, -100, $to, int $how) == 0 or fail($to);
+  syswrite(STDOUT, "moved\n");
   open(my $synced, "<", $folder) and syscall(74, fileno $synced);
   sub fail { warn "$_[0]: $!\n"; exit $! + 0 }`;
 const HOW = { rename: "1", exchange: "2" } as const;
@@ -55,7 +56,9 @@ async function moveStopped(host: Host, name: string, how: keyof typeof HOW, from
       return true;
     } catch (error) {
       if (!(error instanceof CommandFailed)) throw error;
-      const { exitCode, stderr } = error.result;
+      const { exitCode, stdout, stderr } = error.result;
+      // it was ended after its work, while that went to the disk
+      if (stdout.startsWith("moved")) return true;
       if (exitCode === EEXIST && how === "rename") throw nameTaken(basename(to), error);
       if (exitCode !== EADDRINUSE)
         throw new UserError(`Unable to ${how} ${from}: ${stderr.trim()}`, { hint: "dmesg", cause: error });

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { snapshotSubvolume } from "../pool/subvolumes.ts";
+import { replaceNested, snapshotSubvolume } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
 import { addVersion, timeStamp } from "../templates/add-version.ts";
 import { IDENTITY, marker, stageOverlay } from "../templates/contents.ts";
@@ -78,21 +78,12 @@ async function requireStopped(host: Host, name: string): Promise<void> {
   throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}   # then publish it` });
 }
 
-/** Subvolumes that the guest made are no part of a snapshot: an empty folder of inode 2 stands in their place. */
+/** Says that subvolumes which the guest made are no part of it. */
 async function tellNested(host: Host, rootfs: string, report: Report): Promise<void> {
-  const look = ["find", rootfs, "-xdev", "-mindepth", "1", "-type", "d", "-inum", "2"] as const;
-  const nested = (await host.run([...look, "-printf", String.raw`/%P\0`])).stdout
-    .split("\0")
-    .filter((path) => path !== "");
-  for (const path of nested) {
-    report({
-      kind: "warn",
-      text: `the subvolume ${path} in the container is not published: it is a folder, and empty`,
-    });
+  for (const path of await replaceNested(host, rootfs)) {
+    const text = `the subvolume ${path} in the container is not published: it is a folder, and empty`;
+    report({ kind: "warn", text });
   }
-  // it could not be written to: a folder takes its place
-  const replace = ["-execdir", "rmdir", "--", "{}", ";", "-execdir", "mkdir", "--", "{}", ";"];
-  if (nested.length > 0) await host.run([...look, "-depth", ...replace]);
 }
 
 /** Whoever may log in as root of this container may do so in every clone: that can be meant. */

@@ -86,6 +86,19 @@ export async function lockContainer(host: Host, name: string, work: string): Pro
   return host.lock(`${RUNTIME}/container-${name}.lock`, holder);
 }
 
+function halfRenamed(name: string, to: string): UserError {
+  return new UserError(`The renaming of ${name} to ${to} was cut off`, {
+    hint: `op-dbus container rename ${name} ${to}   # goes on where it ended`,
+  });
+}
+
+/** @throws {UserError} when a renaming of a container that had this name was cut off */
+export async function refuseHalfRenamed(host: HostView, name: string): Promise<void> {
+  for (const other of await listContainers(host)) {
+    if (other !== name && (await recordIn(host, containerFolder(other)))?.name === name) throw halfRenamed(name, other);
+  }
+}
+
 /** @throws {UserError} when there is no such container, or its record is broken */
 export async function readRecord(host: HostView, name: string): Promise<ContainerRecord> {
   const path = recordFile(containerFolder(name));
@@ -93,11 +106,8 @@ export async function readRecord(host: HostView, name: string): Promise<Containe
   if (text !== undefined) {
     const record = readWritten(text, SHAPE);
     if (record?.name === name) return record;
-    if (record !== undefined && (await host.stat(containerFolder(record.name))) === undefined) {
-      throw new UserError(`The renaming of ${record.name} to ${name} was cut off`, {
-        hint: `op-dbus container rename ${record.name} ${name}   # goes on where it ended`,
-      });
-    }
+    if (record !== undefined && (await host.stat(containerFolder(record.name))) === undefined)
+      throw halfRenamed(record.name, name);
     throw new UserError(`Unable to read the record of ${name}: ${path} is broken`, {
       hint: `restore ${path}, or remove the container: op-dbus container destroy ${name} --force`,
     });

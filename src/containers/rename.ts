@@ -8,7 +8,7 @@ import { refuseTaken } from "./create.ts";
 import { readConfig } from "./describe.ts";
 import { forgetHostName, wasStarted } from "./identity.ts";
 import { renamedConfig, withoutKeys } from "./lxc-config.ts";
-import { linkForLxc, lxcLink, unlinkFromLxc } from "./lxc-link.ts";
+import { linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
 import { refuseRunning, renameStopped } from "./move-stopped.ts";
 import { containerFolder, lockContainer, readRecord, recordFile, recordIn, recordText } from "./record.ts";
 import { clearFailure, setOnboot, startsOnBoot } from "./unit.ts";
@@ -76,11 +76,4 @@ async function finishRenaming(host: Host, name: string, to: string): Promise<voi
   const record = await recordIn(host, folder);
   if (record !== undefined)
     await host.writeText(recordFile(folder), recordText({ ...record, name: to }), { mode: 0o600 });
-}
-
-/** Lines of a container's configuration that name its folder under another name, and lead nowhere now. */
-export async function strayLines(host: HostView, name: string, before: string): Promise<string[]> {
-  const lines = (await readConfig(host, name)).split("\n");
-  const old = [containerFolder(before), lxcLink(before)];
-  return lines.filter((line) => !/^\s*#/.test(line) && old.some((path) => `${line} `.match(`${path}[/\\s]`)));
 }

@@ -4,7 +4,7 @@ import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
-import { isSubvolume, snapshotReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
+import { isSubvolume, replaceNested, snapshotReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
 import { giveName } from "./identity.ts";
 import { exchangeStopped, refuseRunning } from "./move-stopped.ts";
 import {
@@ -46,7 +46,8 @@ export async function rollbackContainer(host: Host, name: string, snapshot: stri
     } catch (error) {
       throw await discardFailed(host, work, error);
     }
-    await discard(host, work);
+    // what cannot be removed now, the next run sweeps, and doctor names: the container is what it was to be
+    await discard(host, work).catch(() => {});
     // what failed was what it is no more
     await clearFailure(host, name);
   } finally {
@@ -61,6 +62,7 @@ async function makeAsItWas(host: Host, name: string, state: SnapshotState, work:
   await host.createText(recordFile(work), recordText({ ...state.record, name }), ours);
   const rootfs = join(work, "rootfs");
   await snapshotSubvolume(host, state.rootfs, rootfs);
+  await replaceNested(host, rootfs);
   // it may have been renamed since
   const config = await giveName(host, rootfs, state.config, state.record.name, name);
   await host.createText(join(work, "config"), config, ours);

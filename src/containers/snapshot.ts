@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { exactly, isText, orNothing, readWritten, type Shape } from "../config/written-json.ts";
+import { CommandFailed } from "../host/command-failed.ts";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
@@ -7,7 +8,7 @@ import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claim
 import { requirePool } from "../pool/find-pool.ts";
 import { refuseMountsIn } from "../pool/mounts.ts";
 import { isSubvolume, snapshotReadOnly } from "../pool/subvolumes.ts";
-import { checkConfig } from "./describe.ts";
+import { checkConfig, readConfig } from "./describe.ts";
 import {
   containerFolder,
   type ContainerRecord,
@@ -138,6 +139,8 @@ export async function takeSnapshot(
   const release = await lockContainer(host, name, "snapshot");
   try {
     const record = await readRecord(host, name);
+    // one that could not be read later would be no snapshot
+    const config = await readConfig(host, name);
     await sweepAbandoned(host, CONTAINERS);
     const createdAt = new Date().toISOString();
     const chosen = wanted ?? freeName(createdAt, await snapshotNames(host, name));
@@ -148,7 +151,7 @@ export async function takeSnapshot(
     }
     const running = (await runningContainers(host)).has(name);
     const about = { createdAt, ...(note === undefined ? {} : { note }), running };
-    await makeSnapshot(host, record, chosen, about);
+    await makeSnapshot(host, { record, config }, chosen, about);
     return { name: chosen, ...about };
   } finally {
     await release();
@@ -161,7 +164,12 @@ function freeName(createdAt: string, taken: readonly string[]): string {
   for (let count = 2, name = stamp; ; name = `${stamp}-${count++}`) if (!taken.includes(name)) return name;
 }
 
-async function makeSnapshot(host: Host, record: ContainerRecord, chosen: string, about: Snapshot): Promise<void> {
+async function makeSnapshot(
+  host: Host,
+  { record, config }: Omit<SnapshotState, "rootfs">,
+  chosen: string,
+  about: Snapshot,
+): Promise<void> {
   const { name } = record;
   const folder = containerFolder(name);
   const work = join(CONTAINERS, await claimName(host, "new", name));
@@ -170,7 +178,7 @@ async function makeSnapshot(host: Host, record: ContainerRecord, chosen: string,
   try {
     await host.makeDirectory(work, closed);
     await host.createText(recordFile(work), recordText(record), ours);
-    await host.createText(join(work, "config"), (await host.readText(join(folder, "config"))) ?? "", ours);
+    await host.createText(join(work, "config"), config, ours);
     await host.createText(join(work, "snapshot.json"), `${JSON.stringify({ schema: 1, ...about }, null, 2)}\n`, ours);
     await snapshotReadOnly(host, join(folder, "rootfs"), join(work, "rootfs"));
     await makeSnapshotsFolder(host, folder, join(work, "snapshots"));
@@ -200,14 +208,17 @@ export async function deleteSnapshot(host: Host, name: string, snapshot: string)
     await refuseMountsIn(host, snapshotFolder(name, snapshot));
     const gone = join(CONTAINERS, await claimName(host, "gone", name));
     await host.rename(snapshotFolder(name, snapshot), gone);
-    await discard(host, gone);
+    // what cannot be removed now, the next run sweeps, and doctor names
+    await discard(host, gone).catch(() => {});
   } finally {
     await release();
   }
 }
 
-/** Whether a subvolume has others in it, which no snapshot of it holds. */
-export async function hasSubvolumesInside(host: HostView, rootfs: string): Promise<boolean> {
-  const listed = await host.probe(["btrfs", "subvolume", "list", "-o", "--", rootfs]);
-  return listed.exitCode === 0 && listed.stdout.trim() !== "";
+/** Whether a container has subvolumes of its own in its tree, which no snapshot of it holds. */
+export async function hasSubvolumesInside(host: HostView, name: string): Promise<boolean> {
+  const argv = ["btrfs", "subvolume", "list", "-o", "--", join(containerFolder(name), "rootfs")] as const;
+  const listed = await host.probe(argv);
+  if (listed.exitCode !== 0) throw new CommandFailed(argv, listed);
+  return listed.stdout.trim() !== "";
 }

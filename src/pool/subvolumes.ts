@@ -39,6 +39,21 @@ export async function isReadOnly(host: HostView, path: string): Promise<boolean>
 }
 
 /**
+ * Puts plain, empty folders where a copy has none for the subvolumes that its original had inside: the kernel
+ * shows a folder of inode 2 there, which nobody can write to.
+ * @returns their paths in the tree
+ */
+export async function replaceNested(host: Host, rootfs: string): Promise<string[]> {
+  // find follows no link: a tree that a guest shaped leads it nowhere
+  const look = ["find", rootfs, "-xdev", "-mindepth", "1", "-type", "d", "-inum", "2"] as const;
+  const listed = (await host.run([...look, "-printf", String.raw`/%P\0`])).stdout;
+  const nested = listed.split("\0").filter((path) => path !== "");
+  const replace = ["-execdir", "rmdir", "--", "{}", ";", "-execdir", "mkdir", "--", "{}", ";"];
+  if (nested.length > 0) await host.run([...look, "-depth", ...replace]);
+  return nested;
+}
+
+/**
  * Removes a subvolume and the subvolumes inside it: a guest and its systemd
  * make some of their own (/var/lib/machines). Nothing there is no error. Goes
  * on when it is interrupted: what an interruption cut off is removed by this.

@@ -8,6 +8,7 @@ import { obtainAndTell, requireDigest, screenFile } from "./archive.ts";
 import { stageOverlay, templateFiles } from "./contents.ts";
 import { type ArchiveDefinition, BUILT_FILES } from "./definition.ts";
 import type { Fill } from "./fill-rootfs.ts";
+import { makeWorkshop, MAPPED } from "./scratch.ts";
 import type { Source } from "./source.ts";
 import { PACK_OPTIONS, unpackArgv, UNPACK_OPTIONS } from "./tree-archive.ts";
 
@@ -92,22 +93,20 @@ export async function fillFromArchive(
   const limit = (await host.space(TEMPLATES)).free - RESERVE;
   const { decompress } = await screenFile(host, path, { source: publicAddress(source.url), limit });
   const overlay = await stageOverlay(host, { files: templateFiles(definition, undefined, version), epoch, scratch });
-  // like /tmp: root of the namespace is nobody here, and makes a folder of its own in it
-  await host.makeDirectory(join(scratch, "tmp"), { mode: 0o1777 });
+  const workshop = await makeWorkshop(host, scratch);
   // both archives are for root alone to open
   const opening = 'archive=$1 overlay=$2; shift 2; exec "$@" <"$archive" 3<"$overlay"';
   const opened = ["sh", "-c", opening, "sh", path, overlay] as const;
-  const mapped = ["--map-users=auto", "--map-groups=auto", "--setuid=0", "--setgid=0"];
   const alone = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
-  const finish = ["sh", "-c", FINISH, "sh", join(scratch, "tmp"), decompress.join(" ")];
+  const finish = ["sh", "-c", FINISH, "sh", workshop, decompress.join(" ")];
   const packing = [...PACK_OPTIONS, `--mtime=@${epoch}`, "--clamp-mtime"];
-  const apart = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", ...mapped, ...alone, "--"];
+  const apart = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", ...MAPPED, ...alone, "--"];
   const build: Argv = [...opened, ...apart, ...finish, ...packing];
   const say = (detail: string) => report({ kind: "progress", task, detail });
   say("unpacking, and running its commands");
   const stop = sayWhileWaiting((seconds) => say(`unpacking, and running its commands, ${seconds} s`));
   try {
-    await host.pipe(build, unpackArgv(rootfs), { env: { TMPDIR: join(scratch, "tmp") } });
+    await host.pipe(build, unpackArgv(rootfs), { env: { TMPDIR: workshop } });
   } finally {
     stop();
   }

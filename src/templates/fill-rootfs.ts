@@ -1,4 +1,3 @@
-import { join } from "node:path";
 import { CommandFailed } from "../host/command-failed.ts";
 import { Interrupted, UserError } from "../host/errors.ts";
 import type { Argv, Host } from "../host/host.ts";
@@ -6,6 +5,7 @@ import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { hasOwnFiles, stageOverlay, templateFiles } from "./contents.ts";
 import { BUILT_FILES, type Definition, type PackagesDefinition } from "./definition.ts";
+import { makeWorkshop } from "./scratch.ts";
 import type { Source } from "./source.ts";
 import { unpackArgv } from "./tree-archive.ts";
 
@@ -42,7 +42,7 @@ export async function fillRootfs(
   }: Fill<PackagesDefinition, Extract<Source, { type: "packages" }>>,
   report: Report,
 ): Promise<void> {
-  await host.makeDirectory(join(scratch, "tmp"), { mode: 0o711 });
+  const workshop = await makeWorkshop(host, scratch);
   const archive = await stageOverlay(host, { files: templateFiles(definition, source.suite, version), epoch, scratch });
   const packages = [...definition.packages, ...(hasOwnFiles(definition.locale) ? ["locales"] : [])];
   const build: Argv = [
@@ -74,7 +74,7 @@ export async function fillRootfs(
     await host.pipe(build, unpackArgv(rootfs), {
       env: {
         SOURCE_DATE_EPOCH: String(epoch),
-        TMPDIR: join(scratch, "tmp"),
+        TMPDIR: workshop,
         // dpkg need not sync each file (dpkg(1)): what a power cut ends is thrown away, and the version is synced whole
         DPKG_FORCE: "unsafe-io",
       },

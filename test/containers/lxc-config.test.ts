@@ -30,12 +30,12 @@ test.each([
   ["web-01-ssh-keys", ALL, KEYS],
   ["web-01-best-effort", ["pids"], []],
 ] as const)("writes the configuration %s", (file, controllers, keys) => {
-  const facts = { idRangeStart: 100_000, controllers };
+  const facts = { idRangeStart: 100_000, controllers, haltSignal: "SIGRTMIN+3" } as const;
   expect(lxcConfig(RECORD, facts, keys)).toBe(readFixture(`lxc/${file}.conf`));
 });
 
 test("the keys come back out of the one line they are in", () => {
-  const text = lxcConfig(RECORD, { idRangeStart: 1, controllers: [] }, KEYS);
+  const text = lxcConfig(RECORD, { ...FACTS, controllers: [] }, KEYS);
   const encoded = /^lxc\.environment = OPDBUS_AUTHORIZED_KEYS=(\S+)$/m.exec(text)?.[1] ?? "";
   expect(Buffer.from(encoded, "base64").toString()).toBe(`${KEYS.join("\n")}\n`);
 });
@@ -46,7 +46,7 @@ test("knows which limits a host cannot enforce", () => {
   expect(limitsWithoutController(RECORD, [])).toEqual(["cores", "memory", "swap"]);
 });
 
-const FACTS = { idRangeStart: 100_000, controllers: ALL };
+const FACTS = { idRangeStart: 100_000, controllers: ALL, haltSignal: "SIGRTMIN+3" } as const;
 
 test("under another name it is what a new one of that name would have", () => {
   const text = lxcConfig(RECORD, FACTS, KEYS);

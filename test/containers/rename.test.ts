@@ -1,8 +1,10 @@
 import { expect, test } from "vitest";
-import { createContainer, prepareCreate } from "../../src/containers/create.ts";
-import { describeContainers } from "../../src/containers/describe.ts";
+import { createContainer, prepareCreate, refuseTaken } from "../../src/containers/create.ts";
+import { describeContainers, readConfig } from "../../src/containers/describe.ts";
+import { linesNaming } from "../../src/containers/lxc-config.ts";
+import { destroyContainer } from "../../src/containers/destroy.ts";
 import { containerFolder, readRecord } from "../../src/containers/record.ts";
-import { renameContainer, strayLines } from "../../src/containers/rename.ts";
+import { renameContainer } from "../../src/containers/rename.ts";
 import { listSnapshots, takeSnapshot } from "../../src/containers/snapshot.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot } from "../../src/containers/unit.ts";
@@ -171,8 +173,22 @@ test("lines of an admin that name the old folder are told, and comments are not"
     ].join("\n"),
   );
   await renameContainer(host, "web-01", "web-02");
-  expect(await strayLines(host, "web-02", "web-01")).toEqual([
+  expect(linesNaming(await readConfig(host, "web-02"), "web-01")).toEqual([
     "lxc.hook.pre-start = /var/lib/lxc/web-01/hook.sh",
     `lxc.mount.entry = ${OLD} srv none bind 0 0`,
   ]);
+});
+
+test("the old name of a renaming that was cut off is free for nobody, and its hint goes on with it", async () => {
+  const host = await hostWithOld();
+  await host.rename(OLD, NEW);
+  const cutOff = {
+    message: "The renaming of web-01 to web-02 was cut off",
+    hint: expect.stringContaining("rename web-01 web-02"),
+  };
+  await expect(refuseTaken(host, "web-01")).rejects.toMatchObject(cutOff);
+  await expect(destroyContainer(host, "web-01", true)).rejects.toMatchObject(cutOff);
+  expect(await startsOnBoot(host, "web-01")).toBe(true);
+  await renameContainer(host, "web-01", "web-02");
+  await refuseTaken(host, "web-01");
 });

@@ -6,6 +6,7 @@ import { rollbackContainer } from "../../src/containers/rollback.ts";
 import { listSnapshots, takeSnapshot } from "../../src/containers/snapshot.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot } from "../../src/containers/unit.ts";
+import { CommandFailed } from "../../src/host/command-failed.ts";
 import type { MemoryHost } from "../../src/host/memory-host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
 import { listSocket } from "../debian-host.ts";
@@ -173,4 +174,18 @@ test("a snapshot from before a renaming takes nothing of the name back", async (
   expect(await host.stat(`${containerFolder("web-02")}/rootfs/etc/hostname`)).toBeUndefined();
   expect(await describeContainers(host)).toMatchObject([{ name: "web-02", record: { name: "web-02", cores: 1 } }]);
   expect(await host.readText(`${containerFolder("web-02")}/config`)).toContain("lxc.uts.name = web-02\n");
+});
+
+test("a rollback whose last command was ended after its work is done, and not undone", async () => {
+  const host = await hostWithPast();
+  const run = host.run.bind(host);
+  host.run = async (argv, options) => {
+    const result = await run(argv, options);
+    if (argv[2]?.includes("syscall(316"))
+      throw new CommandFailed(argv, { exitCode: 143, stdout: "moved\n", stderr: "" });
+    return result;
+  };
+  await rollbackContainer(host, "web-01", "one");
+  expect(await stateOf(host)).toBe(ONE);
+  expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
 });

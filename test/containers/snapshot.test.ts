@@ -193,9 +193,19 @@ test("what is mounted in a snapshot is never removed with it", async () => {
   expect(await readSnapshot(host, "web-01", "one")).toMatchObject({ rootfs: `${ONE}/rootfs` });
 });
 
+test("a container whose configuration is missing gets no snapshot that nobody could roll back to", async () => {
+  const host = await hostWith("web-01");
+  host.tree.drop(`${FOLDER}/config`);
+  await expect(takeSnapshot(host, "web-01", { wanted: "one" })).rejects.toThrow("config");
+  expect(await listSnapshots(host, "web-01")).toEqual([]);
+});
+
 test("knows of subvolumes that a guest made inside, which are in no snapshot", async () => {
   const host = await hostWith("web-01");
-  expect(await hasSubvolumesInside(host, `${FOLDER}/rootfs`)).toBe(false);
+  expect(await hasSubvolumesInside(host, "web-01")).toBe(false);
   host.tree.put(`${FOLDER}/rootfs/var/lib/machines`, { inode: 256 });
-  expect(await hasSubvolumesInside(host, `${FOLDER}/rootfs`)).toBe(true);
+  expect(await hasSubvolumesInside(host, "web-01")).toBe(true);
+  // not being able to look is not having seen none
+  host.script("btrfs subvolume list -o", { exitCode: 1, stderr: "ERROR: cannot access" });
+  await expect(hasSubvolumesInside(host, "web-01")).rejects.toThrow("cannot access");
 });

@@ -317,12 +317,22 @@ describe("snapshots, clones, renamings and copies of containers on an installed 
     const taken = await op("snapshot", "sub", "one");
     expect(taken).toMatchObject({ exitCode: 0, stderr: expect.stringContaining("what is in them was left out") });
     expect((await op("clone", "sub", "sub2")).stderr).toContain("what is in them was left out");
+    const refused = await op("rollback", "sub", "one", "--yes");
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("they would be lost") });
+    expect(refused.stderr).toContain("op-dbus container rollback sub one --yes --discard-subvolumes");
+    expect(await sh(`cat ${CONTAINERS}/sub/rootfs/srv/inner/file`)).toBe("x\n");
     const asked = await atTerminal(node, "op-dbus container rollback sub one", ["[y/N]", "y"]);
     expect(asked).toMatchObject({
       exitCode: 0,
       stdout: expect.stringContaining("are in no snapshot, and are lost, too"),
     });
     await must("start", "sub", "sub2", "--wait");
+    // what stands in their place can be used
+    for (const name of ["sub", "sub2"])
+      expect(await inGuest(name, "echo y >/srv/inner/file && cat /srv/inner/file")).toBe("y\n");
+    await must("stop", "sub");
+    await sh(`btrfs subvolume create ${CONTAINERS}/sub/rootfs/srv/more`);
+    await must("rollback", "sub", "one", "--yes", "--discard-subvolumes");
     await must("destroy", "sub", "sub2", "--force", "--yes");
     expect(await sh(`ls -A ${CONTAINERS}; btrfs subvolume list -o ${CONTAINERS}`)).toBe("");
   });
@@ -387,7 +397,7 @@ describe("snapshots, clones, renamings and copies of containers on an installed 
     // of a host whose containers had other ids
     await sh(`sed -i '/idmap/s/ 100000 / 7000000 /' ${CONTAINERS}/live/config`);
     const refused = await op("start", "live");
-    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("not root's on this host") });
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("not root's alone on this host") });
     await sh(refused.stderr.split("\n")[1] ?? "");
     await must("start", "web", "live", "--wait");
     expect(await inGuest("web", "cat /root/data; hostname; /root/ping -c 1 -q 127.0.0.1 | grep -c received")).toBe(
