@@ -8,7 +8,7 @@ import { makeContainer } from "./create.ts";
 import { readConfig } from "./describe.ts";
 import { forgetIdentity } from "./identity.ts";
 import { clonedConfig, withoutKeys } from "./lxc-config.ts";
-import { containerFolder, type ContainerRecord, lockContainer, readRecord } from "./record.ts";
+import { containerFolder, type ContainerRecord, holding, readRecord } from "./record.ts";
 import { readSnapshot, type SnapshotState } from "./snapshot.ts";
 
 /** What is cloned: a container as it was when we looked, or as a snapshot holds it. */
@@ -52,14 +52,11 @@ export async function withOriginal<T>(
 /** Copies the tree, and gives the record and the configuration that belong to it. */
 async function takeState(host: Host, name: string, snapshot: string | undefined, to: string): Promise<SnapshotState> {
   // a rollback in between would give the limits of one time with the files of another
-  const release = await lockContainer(host, name, "clone");
-  try {
+  return holding(host, name, "clone", async () => {
     const state = await findState(host, name, snapshot);
     await snapshotSubvolume(host, state.rootfs, to);
     return state;
-  } finally {
-    await release();
-  }
+  });
 }
 
 async function findState(host: HostView, name: string, snapshot: string | undefined): Promise<SnapshotState> {

@@ -13,7 +13,7 @@ import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { readConfig } from "./describe.ts";
 import { giveName } from "./identity.ts";
-import { containerFolder, lockContainer, readRecord, recordFile, recordText } from "./record.ts";
+import { containerFolder, holding, readRecord, recordFile, recordText } from "./record.ts";
 
 /** A container that is to be copied into another pool. */
 export interface CopyRequest {
@@ -90,14 +90,11 @@ export async function copyContainer(
 /** Seals a copy of the tree, and gives the record and the configuration that belong to it. */
 async function takeState(host: Host, name: string, to: string) {
   // it takes a moment, and what is sent afterwards is nobody else's
-  const release = await lockContainer(host, name, "copy");
-  try {
+  return holding(host, name, "copy", async () => {
     const state = { record: await readRecord(host, name), config: await readConfig(host, name) };
     await snapshotReadOnly(host, join(containerFolder(name), "rootfs"), to);
     return state;
-  } finally {
-    await release();
-  }
+  });
 }
 
 /** @throws {UserError} when a path is no other pool, or not root's alone */

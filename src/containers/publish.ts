@@ -1,5 +1,4 @@
 import { join } from "node:path";
-import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { replaceNested, snapshotSubvolume } from "../pool/subvolumes.ts";
@@ -11,8 +10,8 @@ import { lockTemplate, type Manifest } from "../templates/manifest.ts";
 import { inScratch } from "../templates/scratch.ts";
 import { unpackArgv } from "../templates/tree-archive.ts";
 import { forgetIdentity } from "./identity.ts";
-import { containerFolder, readRecord, requireContainer } from "./record.ts";
-import { runningContainers } from "./running.ts";
+import { refuseRunning } from "./move-stopped.ts";
+import { containerFolder, type ContainerRecord, holding, readRecord } from "./record.ts";
 
 /** What a container has been and done, beside its identity: patterns of paths. */
 const TRACES = [
@@ -37,14 +36,13 @@ const TRACES = [
  */
 export async function publishContainer(host: Host, name: string, template: string, report: Report): Promise<Manifest> {
   await requirePool(host);
-  await requireContainer(host, name);
-  const from = await readRecord(host, name);
+  await readRecord(host, name);
   const release = await lockTemplate(host, template, "publish");
   try {
     return await inScratch(host, template, async (scratch) => {
       const epoch = Math.floor(Date.now() / 1000);
       const fill = async (rootfs: string, version: string) => {
-        await takeSnapshot(host, name, rootfs);
+        const from = await takeTree(host, name, rootfs);
         await tellNested(host, rootfs, report);
         await tellKeys(host, rootfs, report);
         await forgetIdentity(host, rootfs);
@@ -66,16 +64,16 @@ export async function publishContainer(host: Host, name: string, template: strin
   }
 }
 
-async function takeSnapshot(host: Host, name: string, rootfs: string): Promise<void> {
-  await requireStopped(host, name);
-  await snapshotSubvolume(host, join(containerFolder(name), "rootfs"), rootfs);
-  // a start meanwhile would have left its traces in what we took
-  await requireStopped(host, name);
-}
-
-async function requireStopped(host: Host, name: string): Promise<void> {
-  if (!(await runningContainers(host)).has(name)) return;
-  throw new UserError(`${name} is running`, { hint: `op-dbus container stop ${name}   # then publish it` });
+/** Copies the tree of a stopped container, and gives the record that belongs to it. */
+async function takeTree(host: Host, name: string, rootfs: string): Promise<ContainerRecord> {
+  return holding(host, name, "publish", async () => {
+    const record = await readRecord(host, name);
+    await refuseRunning(host, name);
+    await snapshotSubvolume(host, join(containerFolder(name), "rootfs"), rootfs);
+    // a start meanwhile would have left its traces in what we took
+    await refuseRunning(host, name);
+    return record;
+  });
 }
 
 /** Says that subvolumes which the guest made are no part of it. */

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { type ContainerNetwork, NETWORKS } from "../config/names.ts";
 import { exactly, isNumber, isText, listOf, orNothing, readWritten, type Shape } from "../config/written-json.ts";
-import { UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, RUNTIME } from "../paths.ts";
+import { until } from "./until.ts";
 
 /** What the host itself holds true of a container; nothing a guest writes changes it. */
 export interface ContainerRecord {
@@ -96,6 +97,30 @@ function halfRenamed(name: string, to: string): UserError {
 export async function refuseHalfRenamed(host: HostView, name: string): Promise<void> {
   for (const other of await listContainers(host)) {
     if (other !== name && (await recordIn(host, containerFolder(other)))?.name === name) throw halfRenamed(name, other);
+  }
+}
+
+/** What holds a container for as long as a snapshot takes is soon over. */
+const SOON_MS = 10_000;
+
+/**
+ * Holds a container for a moment, in which its record and its files belong to the same time.
+ * @throws {UserError} with exit code 6 when others are at it for longer
+ */
+export async function holding<T>(host: Host, name: string, work: string, use: () => Promise<T>): Promise<T> {
+  let refused: unknown;
+  const release = await until(SOON_MS, () =>
+    lockContainer(host, name, work).catch((error: unknown) => {
+      if (!(error instanceof UserError) || error.exitCode !== EXIT.busy) throw error;
+      refused = error;
+      return undefined;
+    }),
+  );
+  if (release === undefined) throw refused;
+  try {
+    return await use();
+  } finally {
+    await release();
   }
 }
 
