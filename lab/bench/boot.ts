@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { attachByLxd, deleteByLxd, launchByLxd } from "./lxd.ts";
 import { create, destroy, next, POOL, SCRATCH, type Series, settled, takeTurns, TEMPLATE, time } from "./turns.ts";
 
-const ROUNDS = 9;
+const ROUNDS = 7;
 
 /** With and without waiting for the guest's systemd; by us, by bare commands, and by LXD. */
 export async function measureBoot() {

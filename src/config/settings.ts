@@ -18,7 +18,7 @@ export const settingsSchema = z.strictObject({
       size: size.optional(),
       device: z
         .string()
-        .regex(/^\/dev\/[\w./-]+$/, "a device such as /dev/sdb")
+        .regex(/^\/dev(\/\w[\w.:-]*)+$/, "a device such as /dev/sdb")
         .optional(),
     })
     .refine((pool) => !(pool.size && pool.device), "either size or device, not both")

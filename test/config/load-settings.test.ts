@@ -77,6 +77,11 @@ test.each([
   ["half a core", "[container.defaults]\ncores = 1.5\n", "line 2: container.defaults.cores: "],
   ["a size without a unit", '[pool]\nsize = "20"\n', "line 2: pool.size: a size such as 512M"],
   ["a device outside /dev", '[pool]\ndevice = "sdb"\n', "line 2: pool.device: a device such as /dev/sdb"],
+  [
+    "a device that climbs out of /dev",
+    '[pool]\ndevice = "/dev/../root/x"\n',
+    "line 2: pool.device: a device such as /dev/sdb",
+  ],
   ["a size and a device", '[pool]\nsize = "1G"\ndevice = "/dev/sdb"\n', "line 1: pool: either size or device"],
   ["a network that is none", '[container.defaults]\nnetwork = "lan"\n', "line 2: container.defaults.network: "],
   ["a bad name in a list", '[templates]\ninstall = ["ok", "../x"]\n', "line 2: templates.install.1: a template name"],
