@@ -217,7 +217,10 @@ export async function deleteSnapshot(host: Host, name: string, snapshot: string)
 
 /** Whether a container has subvolumes of its own in its tree, which no snapshot of it holds. */
 export async function hasSubvolumesInside(host: HostView, name: string): Promise<boolean> {
-  const argv = ["btrfs", "subvolume", "list", "-o", "--", join(containerFolder(name), "rootfs")] as const;
+  const rootfs = join(containerFolder(name), "rootfs");
+  // of a container that lost its tree a rollback is what mends it
+  if (!isSubvolume(await host.stat(rootfs))) return false;
+  const argv = ["btrfs", "subvolume", "list", "-o", "--", rootfs] as const;
   const listed = await host.probe(argv);
   if (listed.exitCode !== 0) throw new CommandFailed(argv, listed);
   return listed.stdout.trim() !== "";

@@ -208,4 +208,6 @@ test("knows of subvolumes that a guest made inside, which are in no snapshot", a
   // not being able to look is not having seen none
   host.script("btrfs subvolume list -o", { exitCode: 1, stderr: "ERROR: cannot access" });
   await expect(hasSubvolumesInside(host, "web-01")).rejects.toThrow("cannot access");
+  host.tree.drop(`${FOLDER}/rootfs`);
+  expect(await hasSubvolumesInside(host, "web-01")).toBe(false);
 });
