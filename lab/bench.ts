@@ -57,7 +57,7 @@ async function bench(): Promise<Report> {
   const node = await startInstalledNode("bench");
   try {
     await bringScripts(node);
-    say("measuring; that takes ten minutes");
+    say("measuring; that takes a quarter of an hour");
     const samplesFile = "/root/bench/samples.json";
     const script = `${INSTALLED}/bin/node ${IN_NODE}/in-node.js >${samplesFile}`;
     if ((await node.show(["sh", "-c", script])) !== 0) throw new Error("Unable to measure");
