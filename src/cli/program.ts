@@ -105,6 +105,9 @@ function addTemplate(program: Command): void {
     .option("--template-version <version>", "this version; the current one otherwise")
     .option("--id-start <id>", "the id that root gets; 65536 ids follow each other", "100000")
     .action(async (name, options) => (await import("./template.ts")).shift(name, options));
+  add(template, "use <name> <version>", "make a version the current one, from which new containers come").action(
+    async (name, version, options) => (await import("./template.ts")).use(name, version, options),
+  );
   add(template, "remove <name>", "remove a template, or one version of it")
     .option("--template-version <version>", "only this version")
     .option("-y, --yes", "do not ask")

@@ -9,7 +9,7 @@ import { listDefinitions, readDefinition } from "../templates/definition.ts";
 import { describeTemplates, type TemplateSummary } from "../templates/describe.ts";
 import { listVersions, type Origin, readManifest, requireTemplate, requireVersion } from "../templates/manifest.ts";
 import { findTwin, listAllTwins, shiftTemplate } from "../templates/shifted.ts";
-import { removeTemplate, type TreeVerdict, type Verdict, verifyTemplate } from "../templates/versions.ts";
+import { removeTemplate, type TreeVerdict, useVersion, type Verdict, verifyTemplate } from "../templates/versions.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkedSha256 } from "./template-archive.ts";
@@ -158,7 +158,7 @@ function notWhatWasBuilt({ name, version, sealed, wanted, found, twins }: Verdic
   const twin = twins.find(({ ok }) => !ok);
   if (twin === undefined || !sealed || found !== wanted) {
     return new UserError(`The template ${name} ${version} is not what was built: ${why({ sealed, found })}`, {
-      hint: `op-dbus template build ${name}`,
+      hint: `op-dbus template use ${name} VERSION   # another one; op-dbus template show ${name} lists them`,
       exitCode: EXIT.unverified,
     });
   }
@@ -198,6 +198,20 @@ export async function shift(
     out.print(
       `${name} ${version} with ids from ${idStart}: ${found === undefined ? "made" : "is there"}, ${twin.path}`,
     );
+  });
+}
+
+/** `op-dbus template use` */
+export async function use(name: string, version: string, options: CommonOptions): Promise<void> {
+  await runCommand(options, async (session) => {
+    requireRoot();
+    const { host, out, json } = session;
+    checkTemplateName(name);
+    checkTemplateVersion(version);
+    await requirePool(host);
+    await recorded(session, "template_use", name, { version }, () => useVersion(host, name, version));
+    if (json) return out.json({ schema: 1, name, version });
+    out.print(`${name}: ${version} is the current version`);
   });
 }
 

@@ -6,7 +6,14 @@ import { setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
 import { FORBIDDEN } from "./contents.ts";
 import { digestTree } from "./digest.ts";
-import { listVersions, type Manifest, templateFolder, type TemplateVersion, versionFolder } from "./manifest.ts";
+import {
+  listVersions,
+  makeCurrent,
+  type Manifest,
+  templateFolder,
+  type TemplateVersion,
+  versionFolder,
+} from "./manifest.ts";
 import { listPackages } from "./packages.ts";
 import { findWhole } from "./versions.ts";
 
@@ -78,7 +85,7 @@ async function makeVersion(
   if (same) {
     report({ kind: "say", text: `this is version ${same.version} again, bit by bit` });
     await discard(host, work);
-    await replaceCurrent(host, name, same.version);
+    await makeCurrent(host, name, same.version);
     return same;
   }
   if (onlyKnown) {
@@ -99,7 +106,7 @@ async function makeVersion(
   };
   await host.writeText(join(work, "manifest.json"), `${JSON.stringify(manifest, null, 2)}\n`, { mode: 0o600 });
   await host.rename(work, versionFolder(name, version));
-  await replaceCurrent(host, name, version);
+  await makeCurrent(host, name, version);
   return manifest;
 }
 
@@ -114,10 +121,6 @@ function freeVersion(versions: readonly TemplateVersion[], stamp: string): strin
     .filter(({ version }) => version === stamp || version.startsWith(`${stamp}.`))
     .map(({ version }) => Number(version.slice(stamp.length + 1) || 1));
   return numbers.length === 0 ? stamp : `${stamp}.${Math.max(...numbers) + 1}`;
-}
-
-async function replaceCurrent(host: Host, name: string, version: string): Promise<void> {
-  await host.replaceLink(`versions/${version}/rootfs`, join(templateFolder(name), "rootfs"));
 }
 
 /** @throws {UserError} when the tree holds a secret, an identity, or a device that no container may have */

@@ -3,12 +3,11 @@ import { CommandFailed, shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Argv, Host, HostView } from "../host/host.ts";
 import { claimName, findAbandoned } from "../pool/claims.ts";
-import { isReadOnly } from "../pool/subvolumes.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
 import type { Report } from "../report/report.ts";
 import { missingTool } from "./archive.ts";
-import { lockTemplate, readManifest, requireVersion, versionFolder } from "./manifest.ts";
+import { lockTemplate, readManifest, requireSealed, requireVersion, versionFolder } from "./manifest.ts";
 import { packArgv } from "./tree-archive.ts";
 
 /** What was exported, and where to. */
@@ -51,12 +50,7 @@ export async function exportTemplate(
     const chosen = await requireVersion(host, name, version);
     const { digest, bytes: size } = await readManifest(host, name, chosen);
     const rootfs = join(versionFolder(name, chosen), "rootfs");
-    if (!(await isReadOnly(host, rootfs))) {
-      throw new UserError(`Unable to export ${name} ${chosen}: it is not sealed (read-only) any more`, {
-        hint: `op-dbus template build ${name}`,
-        exitCode: EXIT.unverified,
-      });
-    }
+    await requireSealed(host, name, chosen);
     const file = output ?? join(process.cwd(), archiveName(name, chosen));
     const task = `exporting ${name} ${chosen}, ${humanBytes(size)}`;
     if (file !== "-")

@@ -13,6 +13,7 @@ import {
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { RUNTIME, TEMPLATES } from "../paths.ts";
+import { isReadOnly } from "../pool/subvolumes.ts";
 
 /** Where a version came from, when it was not built from packages. */
 export type Origin =
@@ -110,6 +111,11 @@ export async function currentVersion(host: HostView, name: string): Promise<stri
   return (await host.stat(join(versionFolder(name, version), "rootfs"))) === undefined ? undefined : version;
 }
 
+/** Makes a version the one that new containers are cloned from, in one step. */
+export async function makeCurrent(host: Host, name: string, version: string): Promise<void> {
+  await host.replaceLink(`versions/${version}/rootfs`, join(templateFolder(name), "rootfs"));
+}
+
 /** All versions of a template, oldest first. */
 export async function listVersions(host: HostView, name: string): Promise<TemplateVersion[]> {
   const current = await currentVersion(host, name);
@@ -134,9 +140,7 @@ export async function readManifest(host: HostView, name: string, version: string
   if (manifest?.name === name) return manifest;
   throw new UserError(
     `Unable to read the manifest of ${name} ${version}: ${path} is ${text === undefined ? "missing" : "broken"}`,
-    {
-      hint: `op-dbus template build ${name}`,
-    },
+    { hint: `op-dbus template remove ${name} --template-version ${version}   # after a look at ${path}` },
   );
 }
 
@@ -150,6 +154,15 @@ export async function requireVersion(host: HostView, name: string, version?: str
   throw await notBuilt(host, name, version);
 }
 
+/** @throws {UserError} with exit code 5 when a version is not read-only any more: somebody may have changed it */
+export async function requireSealed(host: HostView, name: string, version: string): Promise<void> {
+  if (await isReadOnly(host, join(versionFolder(name, version), "rootfs"))) return;
+  throw new UserError(`${name} ${version} is not sealed (read-only) any more`, {
+    hint: `op-dbus template verify ${name} --template-version ${version}   # is it still what was built?`,
+    exitCode: EXIT.unverified,
+  });
+}
+
 /** @throws {UserError} when there is nothing of a template, or of that version; what is there need not be whole */
 export async function requireTemplate(host: HostView, name: string, version?: string): Promise<void> {
   const path = version === undefined ? templateFolder(name) : versionFolder(name, version);
@@ -160,10 +173,13 @@ async function notBuilt(host: HostView, name: string, version: string | undefine
   const there = await listTemplates(host);
   const which = version === undefined ? name : `${name} in version ${version}`;
   const uncurrent = version === undefined && there.includes(name);
-  const message = uncurrent
-    ? `The template ${name} has no current version`
-    : `There is no template ${which} on this host`;
-  return new UserError(message, {
+  if (uncurrent) {
+    return new UserError(`The template ${name} has no current version`, {
+      hint: `op-dbus template use ${name} VERSION   # op-dbus template show ${name} lists them`,
+      exitCode: EXIT.unsupported,
+    });
+  }
+  return new UserError(`There is no template ${which} on this host`, {
     hint: `op-dbus template build ${name}   # on this host: ${there.join(", ") || "none"}`,
     exitCode: EXIT.unsupported,
   });

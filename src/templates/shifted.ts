@@ -1,11 +1,17 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
-import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { refuseUnshiftable, shiftIds } from "../pool/shift-ids.ts";
 import { isReadOnly, isSubvolume, setReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
-import { listVersions, lockTemplate, requireVersion, templateFolder, versionFolder } from "./manifest.ts";
+import {
+  listVersions,
+  lockTemplate,
+  requireSealed,
+  requireVersion,
+  templateFolder,
+  versionFolder,
+} from "./manifest.ts";
 
 /**
  * A version with its ids shifted on the disk, which is what the unprivileged
@@ -77,11 +83,7 @@ export async function shiftTemplate(host: Host, name: string, version: string, i
 async function makeTwin(host: Host, name: string, version: string, idStart: number): Promise<Twin> {
   const shift = { start: idStart, size: ID_RANGE_SIZE };
   const rootfs = join(versionFolder(name, version), "rootfs");
-  if (!(await isReadOnly(host, rootfs))) {
-    throw new UserError(`Unable to shift ${name} ${version}: it is not sealed (read-only) any more`, {
-      hint: `op-dbus template build ${name}`,
-    });
-  }
+  await requireSealed(host, name, version);
   await refuseUnshiftable(host, rootfs, shift);
   const work = join(templateFolder(name), await claimName(host, "new", `${version}-shifted-${idStart}`));
   try {

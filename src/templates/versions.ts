@@ -8,7 +8,9 @@ import { digestShifted, digestTree } from "./digest.ts";
 import {
   listVersions,
   lockTemplate,
+  makeCurrent,
   readManifest,
+  requireSealed,
   requireTemplate,
   requireVersion,
   templateFolder,
@@ -87,7 +89,7 @@ export async function removeTemplate(host: Host, name: string, version?: string)
       version === undefined || versions.length === 1 ? versions : versions.filter((one) => one.version === version);
     if (chosen.length < versions.length && chosen.some(({ current }) => current)) {
       throw new UserError(`${version} is the current version of ${name}`, {
-        hint: `op-dbus template build ${name}   # makes a newer one current; or remove the whole template`,
+        hint: `op-dbus template use ${name} VERSION   # makes another one current; or remove the whole template`,
       });
     }
     const all = chosen.length === versions.length;
@@ -97,6 +99,22 @@ export async function removeTemplate(host: Host, name: string, version?: string)
     for (const each of chosen) await removeVersion(host, name, each.version);
     if (all) await removeFolder(host, name);
     return chosen.map((each) => each.version);
+  } finally {
+    await release();
+  }
+}
+
+/**
+ * Makes a version the current one: new containers come from it.
+ * @throws {UserError} when there is no such version, or it is not what was sealed
+ */
+export async function useVersion(host: Host, name: string, version: string): Promise<void> {
+  const release = await lockTemplate(host, name, "use");
+  try {
+    await requireVersion(host, name, version);
+    await readManifest(host, name, version);
+    await requireSealed(host, name, version);
+    await makeCurrent(host, name, version);
   } finally {
     await release();
   }

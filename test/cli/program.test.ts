@@ -15,7 +15,7 @@ function run(...args: string[]) {
 
 const COMMANDS = {
   "": ["install", "uninstall", "status", "doctor", "query", "template", "container", "audit"],
-  template: ["build", "list", "show", "verify", "shift", "remove", "export", "import", "prune", "refresh"],
+  template: ["build", "list", "show", "verify", "shift", "use", "remove", "export", "import", "prune", "refresh"],
   container: [
     "create list show start stop restart exec console logs destroy publish".split(" "),
     "snapshot listsnapshot delsnapshot rollback clone rename copy".split(" "),

@@ -11,7 +11,13 @@ import {
   requireVersion,
 } from "../../src/templates/manifest.ts";
 import { describeTemplates } from "../../src/templates/describe.ts";
-import { pruneBuilt, removeTemplate, surplusVersions, verifyTemplate } from "../../src/templates/versions.ts";
+import {
+  pruneBuilt,
+  removeTemplate,
+  surplusVersions,
+  useVersion,
+  verifyTemplate,
+} from "../../src/templates/versions.ts";
 import { TEMPLATES } from "../../src/paths.ts";
 import { diesAt } from "../dies-at.ts";
 import { installedHost, VERSION_NAME } from "../installed-host.ts";
@@ -168,6 +174,17 @@ test("a build removes no version that nobody can build again, nor one of unknown
   await host.writeText(unreadable?.file ?? "", "{");
   expect(await surplusVersions(host, "debian-base", 1)).toEqual([imported?.manifest.version, built?.manifest.version]);
   expect(await pruneBuilt(host, "debian-base", 1)).toEqual([built?.manifest.version]);
+});
+
+test("an older version is made the current one again, unless it is gone or opened", async () => {
+  const host = emptyHost();
+  const [first, second] = [await buildNewer(host, 1), await buildNewer(host, 2)];
+  await useVersion(host, "debian-base", first.version);
+  expect(await currentVersion(host, "debian-base")).toBe(first.version);
+  await expect(useVersion(host, "debian-base", "20200101T000000Z")).rejects.toMatchObject({ exitCode: 3 });
+  await host.run(["btrfs", "property", "set", `${FOLDER}/versions/${second.version}/rootfs`, "ro", "false"]);
+  await expect(useVersion(host, "debian-base", second.version)).rejects.toMatchObject({ exitCode: 5 });
+  expect(await currentVersion(host, "debian-base")).toBe(first.version);
 });
 
 test("pruning never takes the current version, also not an old one", async () => {
