@@ -174,8 +174,9 @@ async function notBuilt(host: HostView, name: string, version: string | undefine
   const which = version === undefined ? name : `${name} in version ${version}`;
   const uncurrent = version === undefined && there.includes(name);
   if (uncurrent) {
+    const versions = (await host.list(join(templateFolder(name), "versions"))) ?? [];
     return new UserError(`The template ${name} has no current version`, {
-      hint: `op-dbus template use ${name} VERSION   # op-dbus template show ${name} lists them`,
+      hint: `op-dbus template use ${name} ${versions.at(-1)}   # it has: ${versions.join(", ")}`,
       exitCode: EXIT.unsupported,
     });
   }

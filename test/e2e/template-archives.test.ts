@@ -357,6 +357,17 @@ describe("archives of templates on an installed node", () => {
     });
     await writeFile(join(node.root, "root/one.tar"), tar({ name: "etc/one" }));
     await op("template", "import", "/root/one.tar", "--name", "app");
+    type Listed = { name: string; current: string; versions: string[] };
+    const listed = async () =>
+      (await json("template", "list")).templates.find(({ name }: Listed) => name === "app") as Listed;
+    const [older = "", newer = ""] = (await listed()).versions;
+    expect(await op("template", "use", "app", older)).toMatchObject({
+      exitCode: 0,
+      stdout: `app: ${older} is the current version\n`,
+    });
+    expect((await listed()).current).toBe(older);
+    expect(await op("template", "use", "app", newer)).toMatchObject({ exitCode: 0 });
+    expect(await op("template", "use", "app", "yesterday")).toMatchObject({ exitCode: 2 });
     const looked = await json("template", "prune", "app", "--keep", "1", "--dry-run");
     expect(looked).toMatchObject({ dry_run: true, templates: [{ name: "app", removed: [expect.any(String)] }] });
     expect(
