@@ -1,3 +1,4 @@
+import { shellText } from "../host/command-failed.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, SOCKETS } from "../paths.ts";
 import { findPool, findPoolAway } from "./find-pool.ts";
@@ -32,7 +33,7 @@ export async function planRemoval(
   }
   const foreign = await findForeign(host);
   if (foreign !== undefined) {
-    const hint = `mv ${foreign} /root/   # or remove it, then try again`;
+    const hint = `mv ${shellText([foreign])} /root/   # or remove it, then try again`;
     return { state: "blocked", reason: `the pool holds what is not of this program: ${foreign}`, hint };
   }
   await refuseMountsIn(host, POOL);
