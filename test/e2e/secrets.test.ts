@@ -23,11 +23,12 @@ const WATCH = String.raw`$| = 1;
   sub text { open(my $handle, "<", $_[0]) or return ""; local $/; <$handle> // "" }
   while (1) {
     for my $file (glob("/proc/[0-9]*/cmdline"), glob("/proc/[0-9]*/environ")) {
+      my ($pid, $what) = $file =~ m{(\d+)/(\w+)};
+      # first, so that what is read next is of this program, or of a later one
+      my $command = text("/proc/$pid/cmdline");
       my $text = text($file);
       next if $text !~ /sesam[e]-/;
-      my ($pid, $what) = $file =~ m{(\d+)/(\w+)};
       my ($parent) = text("/proc/$pid/stat") =~ /\) \S (\d+)/ or next;
-      my $command = text("/proc/$pid/cmdline");
       # between fork and exec it is what it was forked from
       next if $command eq "" || $command eq text("/proc/$parent/cmdline");
       next if $what eq "environ" && grep { text("/proc/$_/cmdline") =~ m{^/bin/sh\0/root/typed} } $pid, $parent;
