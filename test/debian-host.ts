@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import { expect, onTestFinished } from "vitest";
 import type { Argv } from "../src/host/host.ts";
-import { type Behaviour, memoryHost, type MemoryHost } from "../src/host/memory-host.ts";
-import type { Entry, Tree } from "../src/host/memory-tree.ts";
+import { type Behaviour, memoryHost, type MemoryHost } from "./memory-host.ts";
+import type { Entry, Tree } from "./memory-tree.ts";
 import { TREE } from "../src/tree.ts";
 import { readFixture } from "./fixture.ts";
 

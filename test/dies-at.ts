@@ -1,5 +1,5 @@
 import type { Host } from "../src/host/host.ts";
-import type { MemoryHost } from "../src/host/memory-host.ts";
+import type { MemoryHost } from "./memory-host.ts";
 
 /** The host as a process sees it that is killed at one of its changes: from then on nothing is done. */
 export function diesAt(host: MemoryHost, cut: number): Host {

@@ -1,4 +1,4 @@
-import type { MemoryHost } from "../src/host/memory-host.ts";
+import type { MemoryHost } from "./memory-host.ts";
 import { CONTAINERS, POOL, TEMPLATES } from "../src/paths.ts";
 import { debianHost } from "./debian-host.ts";
 

@@ -5,7 +5,7 @@ import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, POOL } from "../paths.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { listMounts, mountAt, mountHolding } from "../pool/mounts.ts";
+import { listMounts, mountAt, mountHolding } from "../host/mounts.ts";
 import { createSubvolume, isSubvolume, openReceived, snapshotReadOnly } from "../pool/subvolumes.ts";
 import { parseCompsize } from "../pool/usage.ts";
 import { humanBytes } from "../report/bytes.ts";

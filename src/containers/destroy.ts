@@ -4,7 +4,7 @@ import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { refuseMountsIn } from "../pool/mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { isLinked, linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
 import { containerFolder, lockContainer, refuseHalfRenamed, requireContainer } from "./record.ts";
 import { runningContainers } from "./running.ts";

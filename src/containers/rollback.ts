@@ -3,7 +3,7 @@ import type { Host } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { refuseMountsIn } from "../pool/mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { isSubvolume, replaceNested, snapshotReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
 import { giveName } from "./identity.ts";
 import { exchangeStopped, refuseRunning } from "./move-stopped.ts";

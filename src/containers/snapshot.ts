@@ -6,7 +6,7 @@ import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { refuseMountsIn } from "../pool/mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { isSubvolume, snapshotReadOnly } from "../pool/subvolumes.ts";
 import { checkConfig, readConfig } from "./describe.ts";
 import {

@@ -123,7 +123,7 @@ export interface Host extends HostView {
   setAttributes(path: string, attributes: FileAttributes): Promise<void>;
   /** Moves in one step, durably. */
   rename(from: string, to: string): Promise<void>;
-  /** Removes a file, link or directory tree; nothing there is no error. */
+  /** Removes a file, link or directory tree; nothing there is no error. @throws {UserError} when something is mounted in it */
   remove(path: string): Promise<void>;
   /**
    * Holds an exclusive lock until the returned function is called or this

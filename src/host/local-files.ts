@@ -4,6 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { shellText } from "./command-failed.ts";
 import { errnoOf, UserError } from "./errors.ts";
 import type { FileAttributes, FileStat, Host } from "./host.ts";
+import { parseMountInfo, refuseMountsAt } from "./mounts.ts";
 
 type FileOperations = Omit<Host, "name" | "probe" | "run" | "pipe" | "stream" | "obtain" | "interactive" | "lock">;
 
@@ -76,7 +77,14 @@ export const localFiles: FileOperations = {
       fs.renameSync(from, to);
       syncDirectory(dirname(to));
     })(fs.existsSync(from) ? to : from),
-  remove: changing((path) => fs.rmSync(path, { recursive: true, force: true })),
+  remove: changing(async (path) => {
+    if (fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
+      const mounts = parseMountInfo(fs.readFileSync("/proc/self/mountinfo", "utf8"));
+      refuseMountsAt(mounts, fs.realpathSync(path));
+    }
+    // its synchronous twin does not say which error it met
+    await fs.promises.rm(path, { recursive: true, force: true });
+  }),
 };
 
 /** Reads what is at a path. */
@@ -86,7 +94,7 @@ function looking<Result>(look: (path: string) => Result | Promise<Result>): (pat
 
 /** Changes what is at a path. */
 function changing<Rest extends unknown[]>(
-  change: (path: string, ...rest: Rest) => void,
+  change: (path: string, ...rest: Rest) => void | Promise<void>,
 ): (path: string, ...rest: Rest) => Promise<void> {
   return (path, ...rest) => explained("change", path, () => change(path, ...rest));
 }
@@ -184,7 +192,8 @@ function temporaryBeside(path: string): string {
   const start = `.${basename(path)}.opdbus-`;
   for (const name of fs.readdirSync(dirname(path))) {
     const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
-    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(dirname(path), name));
+    // another process may be clearing away the same
+    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(dirname(path), name), { force: true });
   }
   return join(dirname(path), `${start}${process.pid}-${Math.random().toString(36).slice(2)}`);
 }

@@ -1,6 +1,6 @@
 import { EXIT, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { refuseMountsIn } from "./mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { deleteSubvolume, isSubvolume } from "./subvolumes.ts";
 
 /** Unfinished work carries its process in its name, so that what a dead one left can be told from what a live one makes. */

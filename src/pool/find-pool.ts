@@ -2,7 +2,7 @@ import { dirname, resolve } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
 import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
-import { listMounts, type Mount, mountAt, mountHolding } from "./mounts.ts";
+import { listMounts, type Mount, mountAt, mountHolding } from "../host/mounts.ts";
 import { inMiB, planDevice, planLoop, type PoolPlan, type PoolRequest } from "./plan-pool.ts";
 import { isSubvolume } from "./subvolumes.ts";
 

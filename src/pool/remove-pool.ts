@@ -3,7 +3,7 @@ import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, SOCKETS } from "../paths.ts";
 import { findPool, findPoolAway } from "./find-pool.ts";
 import { SUBVOLUMES } from "./layout.ts";
-import { listMounts, mountAt, refuseMountsIn } from "./mounts.ts";
+import { listMounts, mountAt, refuseMountsIn } from "../host/mounts.ts";
 import { deleteSubvolume, isSubvolume } from "./subvolumes.ts";
 
 /** What the removal of the pool takes with it, or why it must not be removed. */

@@ -1,5 +1,5 @@
 import type { FileStat, Host, HostView } from "../host/host.ts";
-import { refuseMountsIn } from "./mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 
 /** The root of a BTRFS subvolume always has inode 256. */
 export function isSubvolume(found: FileStat | undefined): boolean {

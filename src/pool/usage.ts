@@ -1,7 +1,7 @@
 import type { CommandResult, HostView } from "../host/host.ts";
 import { HOST_STATE, POOL, POOL_IMAGE } from "../paths.ts";
 import { SUBVOLUMES } from "./layout.ts";
-import { listMounts, mountHolding } from "./mounts.ts";
+import { listMounts, mountHolding } from "../host/mounts.ts";
 import { findPool } from "./find-pool.ts";
 
 /** How large the pool is, and how full. */

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { claimName, discard, findAbandoned } from "../pool/claims.ts";
-import { refuseMountsIn } from "../pool/mounts.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestShifted, digestTree } from "./digest.ts";
 import {

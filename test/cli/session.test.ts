@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { createRenderer } from "../../src/cli/renderer.ts";
 import { type Session, withPatience } from "../../src/cli/session.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 
 beforeEach(() => vi.useFakeTimers());

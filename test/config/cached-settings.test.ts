@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { cachedSettings } from "../../src/config/cached-settings.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 
 const MAIN = "/etc/opdbus/opdbus.toml";
 const cores = (number: number) => `[container.defaults]\ncores = ${number}\n`;

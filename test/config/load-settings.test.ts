@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { loadSettings } from "../../src/config/load-settings.ts";
 import { parseToml } from "../../src/config/toml.ts";
 import { settingsSchema, sizeBytes } from "../../src/config/settings.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 
 const MAIN = "/etc/opdbus/opdbus.toml";
 

@@ -6,7 +6,7 @@ import { takeSnapshot } from "../../src/containers/snapshot.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot } from "../../src/containers/unit.ts";
 import type { Host } from "../../src/host/host.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
 import { diesAt } from "../dies-at.ts";
 import { interruptedAt } from "../interrupted-at.ts";

@@ -1,5 +1,5 @@
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { installedHost } from "../installed-host.ts";
 
 /** An installed host in memory with these containers, whose making is forgotten. */

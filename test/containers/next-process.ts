@@ -1,4 +1,4 @@
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { processStat } from "../debian-host.ts";
 
 /** Lets the process that worked on a host be gone: what it left unfinished has nobody any more. */

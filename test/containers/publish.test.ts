@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { publishContainer } from "../../src/containers/publish.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { CONTAINERS, TEMPLATES } from "../../src/paths.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { currentVersion, listTemplates } from "../../src/templates/manifest.ts";

@@ -8,7 +8,7 @@ import { renameContainer } from "../../src/containers/rename.ts";
 import { listSnapshots, takeSnapshot } from "../../src/containers/snapshot.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot } from "../../src/containers/unit.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
 import { diesAt } from "../dies-at.ts";
 import { interruptedAt } from "../interrupted-at.ts";

@@ -7,7 +7,7 @@ import { listSnapshots, takeSnapshot } from "../../src/containers/snapshot.ts";
 import { startContainer } from "../../src/containers/start.ts";
 import { setOnboot, startsOnBoot } from "../../src/containers/unit.ts";
 import { CommandFailed } from "../../src/host/command-failed.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
 import { listSocket } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";

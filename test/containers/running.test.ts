@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { isSocketTaken, runningContainers } from "../../src/containers/running.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
-import type { Entry } from "../../src/host/memory-tree.ts";
+import { memoryHost } from "../memory-host.ts";
+import type { Entry } from "../memory-tree.ts";
 import { readFixture } from "../fixture.ts";
 
 interface Process {

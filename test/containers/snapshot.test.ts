@@ -9,7 +9,7 @@ import {
   readSnapshot,
   takeSnapshot,
 } from "../../src/containers/snapshot.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { CONTAINERS } from "../../src/paths.ts";
 import { diesAt } from "../dies-at.ts";
 import { interruptedAt } from "../interrupted-at.ts";

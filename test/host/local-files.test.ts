@@ -2,6 +2,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { execa } from "execa";
 import { expect, test } from "vitest";
 import { localHost } from "../../src/host/local-host.ts";
 import { temporaryDirectory } from "./temporary-directory.ts";
@@ -187,6 +188,17 @@ test("digests the bytes of a file of more than one chunk", async () => {
 // Real mounts, in a mount namespace that ends with the command.
 const canMount = spawnSync("unshare", ["-m", "mount", "-t", "tmpfs", "none", "/mnt"]).status === 0;
 
+/** Runs some statements, which know `host`, after some of a shell's that mount. */
+function inMountNamespace(mount: string, statements: string) {
+  const argv = ["-m", "sh", "-c", `${mount}; exec "$@"`, "sh", process.execPath, "--input-type=module", "-e"];
+  return spawnSync("unshare", [...argv, `${WITH_HOST}${statements}`], { encoding: "utf8" });
+}
+
+const WITH_HOST = `
+  import { localHost } from ${JSON.stringify(join(import.meta.dirname, "../../src/host/local-host.ts"))};
+  const host = localHost(new AbortController().signal);
+`;
+
 test.skipIf(!canMount).each([
   ["read-only", "mount -t tmpfs -o ro none /mnt", "the file system is read-only"],
   [
@@ -195,14 +207,50 @@ test.skipIf(!canMount).each([
     "no space is left on the disk",
   ],
 ])("a file system that is %s is told as such, with the path that was meant", (_, mount, why) => {
-  const source = `
-    import { localHost } from ${JSON.stringify(join(import.meta.dirname, "../../src/host/local-host.ts"))};
-    const host = localHost(new AbortController().signal);
-    for (const change of [host.writeText("/mnt/file", "text".repeat(9999)), host.makeLink("x", "/mnt/link")]) {
+  const { stdout } = inMountNamespace(
+    mount,
+    `for (const change of [host.writeText("/mnt/file", "text".repeat(9999)), host.makeLink("x", "/mnt/link")]) {
       await change.catch(({ name, message, hint }) => console.log(name + ": " + message + " " + /-[hT] \\/mnt;/.test(hint)));
-    }`;
-  const argv = ["-m", "sh", "-c", `${mount}; exec "$@"`, "sh", process.execPath, "--input-type=module", "-e", source];
-  const { stdout } = spawnSync("unshare", argv, { encoding: "utf8" });
+    }`,
+  );
   expect(stdout.split("\n")[0]).toBe(`UserError: Unable to change /mnt/file: ${why} true`);
   if (why.includes("read-only")) expect(stdout).toContain(`UserError: Unable to change /mnt/link: ${why} true`);
+});
+
+test.skipIf(!canMount).each([
+  ["in", "/mnt/tree", "umount /mnt/tree/data"],
+  ["on", "/mnt/tree/data", "umount /mnt/tree/data"],
+])("what is mounted %s a folder is somebody's data, and keeps all of it from being removed", (_, path, hint) => {
+  const { stdout } = inMountNamespace(
+    "mount -t tmpfs none /mnt; mkdir -p /mnt/tree/data; touch /mnt/tree/ours; mount -t tmpfs none /mnt/tree/data; touch /mnt/tree/data/theirs",
+    `await host.remove(${JSON.stringify(path)}).catch(({ name, message, hint }) => console.log([name, message, hint].join("\\n")));
+     console.log(await host.list("/mnt/tree"), await host.list("/mnt/tree/data"));`,
+  );
+  expect(stdout).toMatch(
+    /^UserError\nUnable to remove \S+: something is mounted (on it|in it, at \/mnt\/tree\/data)\n/,
+  );
+  expect(stdout).toContain(hint);
+  expect(stdout).toContain("[ 'data', 'ours' ] [ 'theirs' ]");
+});
+
+test.skipIf(!canMount)("a folder that cannot be removed says why", () => {
+  const { stdout } = inMountNamespace(
+    "mount -t tmpfs none /mnt; mkdir /mnt/tree; mount -o remount,ro /mnt",
+    `await host.remove("/mnt/tree").catch(({ name, message }) => console.log(name + ": " + message));`,
+  );
+  expect(stdout).toBe("UserError: Unable to change /mnt/tree: the file system is read-only\n");
+});
+
+test("two processes that clear away what a third one left do not meet", async () => {
+  const folder = temporaryDirectory();
+  const source = `${WITH_HOST}
+    import { writeFileSync } from "node:fs";
+    const [folder, me] = process.argv.slice(1);
+    for (let round = 0; round < 200; round++) {
+      for (let i = 0; i < 20; i++) writeFileSync(folder + "/.file.opdbus-4194304999-" + i, "");
+      await host.writeText(folder + "/file", me);
+    }`;
+  const writers = ["1", "2"].map((me) => execa(process.execPath, ["--input-type=module", "-e", source, folder, me]));
+  await Promise.all(writers);
+  expect(await host.readText(join(folder, "file"))).toMatch(/^[12]$/);
 });

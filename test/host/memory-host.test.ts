@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { CommandFailed } from "../../src/host/command-failed.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 
 test("an unscripted command throws, by name, also for who would swallow a failed one", async () => {
   const host = memoryHost({ commands: { "btrfs subvolume create": "" } });

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { chooseSteps, findLacking } from "../../src/install/choose-steps.ts";
 import type { Finding } from "../../src/install/step.ts";
 import { stepOf } from "./step-of.ts";

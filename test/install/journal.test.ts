@@ -2,7 +2,7 @@ import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { UserError } from "../../src/host/errors.ts";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { journalRecorder } from "../../src/install/journal.ts";
 import type { AuditRow } from "../../src/audit/rows.ts";
 

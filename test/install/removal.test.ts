@@ -3,7 +3,7 @@ import { settingsSchema } from "../../src/config/settings.ts";
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
 import { UserError } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { installSteps } from "../../src/install/install-steps.ts";
 import { applyRemovals, planRemovals, removalParts, revealPool } from "../../src/install/removal.ts";
 import { applySteps, type Recorder } from "../../src/install/run-steps.ts";

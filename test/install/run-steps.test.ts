@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { applySteps, planSteps, type Recorder, refuseBlocked } from "../../src/install/run-steps.ts";
 import type { Finding } from "../../src/install/step.ts";
 import { stepOf } from "./step-of.ts";

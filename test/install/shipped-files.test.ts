@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { memoryHost, type MemoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost, type MemoryHost } from "../memory-host.ts";
 import { planShippedFiles, writeShippedFiles } from "../../src/install/shipped-files.ts";
 import { diesAt } from "../dies-at.ts";
 

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import { Interrupted } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { installSteps } from "../../src/install/install-steps.ts";
 import { applySteps, planSteps, type Recorder } from "../../src/install/run-steps.ts";
 import type { Step } from "../../src/install/step.ts";

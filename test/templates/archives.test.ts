@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { TEMPLATES } from "../../src/paths.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";

@@ -1,5 +1,5 @@
 import { expect, test, vi } from "vitest";
-import { memoryHost, type MemoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost, type MemoryHost } from "../memory-host.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";
 import { readDefinition } from "../../src/templates/definition.ts";

@@ -1,6 +1,6 @@
 import { spawnSync } from "node:child_process";
 import { expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { FORBIDDEN, stageFiles, templateFiles } from "../../src/templates/contents.ts";
 import { BUILT_FILES, readDefinition } from "../../src/templates/definition.ts";
 

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { isArchive, listDefinitions, type PackagesDefinition, readDefinition } from "../../src/templates/definition.ts";
 import { TREE } from "../../src/tree.ts";
 

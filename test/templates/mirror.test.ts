@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
+import { memoryHost } from "../memory-host.ts";
 import { aptSources, type Pocket } from "../../src/templates/mirror.ts";
 import { readFixture } from "../fixture.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { UserError } from "../../src/host/errors.ts";
-import type { MemoryHost } from "../../src/host/memory-host.ts";
+import type { MemoryHost } from "../memory-host.ts";
 import { TEMPLATES } from "../../src/paths.ts";
 import { digestTree } from "../../src/templates/digest.ts";
 import { findTwin, listAllTwins, shiftTemplate } from "../../src/templates/shifted.ts";

@@ -3,7 +3,7 @@ import { findIdRange, nextFreeId } from "../../containers/id-range.ts";
 import { isLinked, LXC_PATH } from "../../containers/lxc-link.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
-import { listMounts, mountHolding } from "../../pool/mounts.ts";
+import { listMounts, mountHolding } from "../../host/mounts.ts";
 import { noteOnReceipt, readReceipt } from "../receipt.ts";
 import { changesNeeded, type Finding, OK, type Removal, type Step } from "../step.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { memoryHost } from "../../src/host/memory-host.ts";
-import { listMounts, mountAt, mountHolding, parseMountInfo } from "../../src/pool/mounts.ts";
+import { memoryHost } from "../memory-host.ts";
+import { listMounts, mountAt, mountHolding, parseMountInfo } from "../../src/host/mounts.ts";
 import { readFixture } from "../fixture.ts";
 
 const mounts = parseMountInfo(readFixture("proc/mountinfo-root-ext4.txt"));

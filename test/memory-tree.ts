@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { posix } from "node:path";
-import type { FileAttributes, FileStat, Host } from "./host.ts";
+import type { FileAttributes, FileStat, Host } from "../src/host/host.ts";
+import { parseMountInfo, refuseMountsAt } from "../src/host/mounts.ts";
 
 /** What lies at a path: text makes a file, a target makes a link, neither a directory. */
 export interface Entry extends FileAttributes {
@@ -129,6 +130,7 @@ export function fileChanges(tree: Tree, changes: string[]): FileChanges {
       begin(path, `remove ${path}`);
       const sealed = tree.below(path).find((each) => isSealed(tree, each));
       if (sealed !== undefined) throw failure("EROFS", sealed);
+      refuseMountsAt(parseMountInfo(tree.get("/proc/self/mountinfo")?.text ?? ""), path);
       tree.drop(path);
     },
   };

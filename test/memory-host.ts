@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
-import { CommandFailed, shellText } from "./command-failed.ts";
-import { UserError } from "./errors.ts";
-import type { Argv, CommandOptions, CommandResult, Host } from "./host.ts";
+import { CommandFailed, shellText } from "../src/host/command-failed.ts";
+import { UserError } from "../src/host/errors.ts";
+import type { Argv, CommandOptions, CommandResult, Host } from "../src/host/host.ts";
 import { type Entry, fileChanges, looks, makeTree, type Tree } from "./memory-tree.ts";
-import { isReadingVerb } from "./reading-verbs.ts";
+import { isReadingVerb } from "../src/host/reading-verbs.ts";
 
 interface Call {
   readonly argv: Argv;

@@ -1,6 +1,6 @@
-import { shellText } from "../host/command-failed.ts";
-import { UserError } from "../host/errors.ts";
-import type { HostView } from "../host/host.ts";
+import { shellText } from "./command-failed.ts";
+import { UserError } from "./errors.ts";
+import type { HostView } from "./host.ts";
 
 /** A mount, as the kernel lists it. */
 export interface Mount {
@@ -64,9 +64,22 @@ export function mountHolding(mounts: readonly Mount[], path: string): Mount | un
  */
 export async function refuseMountsIn(host: HostView, path: string): Promise<void> {
   const inside = (await listMounts(host)).find((mount) => mount.path.startsWith(`${path}/`));
-  if (inside === undefined) return;
-  throw new UserError(`Unable to remove ${path}: something is mounted in it, at ${inside.path}`, {
-    hint: `umount ${shellText([inside.path])}   # then try again`,
+  if (inside !== undefined) throw mountedIn(path, inside);
+}
+
+/**
+ * As `refuseMountsIn`, and for a mount at the path itself: so `Host.remove` keeps from every mount.
+ * @param mounts as `listMounts` gives them
+ */
+export function refuseMountsAt(mounts: readonly Mount[], path: string): void {
+  const found = mounts.find((mount) => mount.path === path || mount.path.startsWith(`${path}/`));
+  if (found !== undefined) throw mountedIn(path, found);
+}
+
+function mountedIn(path: string, { path: at }: Mount): UserError {
+  const where = at === path ? "something is mounted on it" : `something is mounted in it, at ${at}`;
+  return new UserError(`Unable to remove ${path}: ${where}`, {
+    hint: `umount ${shellText([at])}   # then try again`,
   });
 }
 
