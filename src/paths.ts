@@ -30,6 +30,8 @@ export const SERVICE = "opdbus.service";
 export const HOST_STATE = "/var/lib/opdbus-pve";
 /** The sparse file of a pool that lies in one. */
 export const POOL_IMAGE = `${HOST_STATE}/pool.img`;
+/** What it is called while it is being removed. */
+export const IMAGE_GOING = `${POOL_IMAGE}.gone`;
 /** What is forgotten at the next boot: locks, checked settings. */
 export const RUNTIME = "/run/opdbus";
 /** The admin's settings and definitions, and the installer's markers. */

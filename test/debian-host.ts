@@ -64,7 +64,7 @@ function freshFiles(root: "btrfs" | "ext4"): Record<string, string | Entry> {
     "/run/systemd/system/": "",
     "/sys/fs/cgroup/cgroup.controllers": "cpuset cpu io memory pids\n",
     "/usr/share/keyrings/debian-archive-keyring.gpg": "",
-    "/var/lib/dpkg/status": "install ok installed",
+    "/var/lib/dpkg/status": "installed",
     "/var/lib/lxc/": "",
     "/var/tmp/": "",
     [`${TREE}/opdbus.toml`]: "# settings\n",
@@ -139,10 +139,7 @@ const SYSTEMD: Record<string, Behaviour> = {
     tree.put(`${WANTS}/${last(argv)}`, { target: `/etc/systemd/system/${last(argv)}` });
     if (argv.includes("--now")) tree.put(`${ACTIVE}/${last(argv)}`, { text: "" });
   },
-  "systemctl disable": ({ argv, tree }) => {
-    tree.drop(`${WANTS}/${last(argv)}`);
-    if (argv.includes("--now")) unmountUnit(tree, last(argv));
-  },
+  "systemctl disable": ({ argv, tree }) => tree.drop(`${WANTS}/${last(argv)}`),
   "systemctl restart": ({ argv, tree }) => tree.put(`${ACTIVE}/${last(argv)}`, { text: "" }),
   "systemctl is-enabled": ({ argv, tree }) =>
     tree.get(`${WANTS}/${last(argv)}`) ? "enabled\n" : { exitCode: 1, stdout: "disabled\n" },
@@ -156,7 +153,10 @@ const SYSTEMD: Record<string, Behaviour> = {
     if (unit.endsWith(".mount")) mountUnit(tree, unit);
     if (unit.startsWith("lxc@")) setRunning(tree, unit.slice(4, -".service".length), true);
   },
-  "systemctl stop": ({ argv, tree }) => tree.drop(`${ACTIVE}/${last(argv)}`),
+  "systemctl stop": ({ argv, tree }) => {
+    if (last(argv).endsWith(".mount")) unmountUnit(tree, last(argv));
+    tree.drop(`${ACTIVE}/${last(argv)}`);
+  },
 };
 
 /** Mounts what a unit says, over a folder that must be empty. */
@@ -305,18 +305,18 @@ function move(tree: Tree, how: string, [from = "", to = "", socket = ""]: readon
 }
 
 const PACKAGE_STATUS = "/var/lib/dpkg/status";
-const IN_A_UNIT = "systemd-run --quiet --collect --wait --pipe --service-type=exec --";
+const IN_A_UNIT = "systemd-run --quiet --collect --wait --unit=opdbus-pve-removal --service-type=exec --";
 
 const OTHERS: Record<string, Behaviour> = {
   "dpkg --verify": "",
-  [`${IN_A_UNIT} dpkg --remove`]: ({ tree }) => tree.put(PACKAGE_STATUS, { text: "deinstall ok config-files" }),
+  [`${IN_A_UNIT} dpkg --remove`]: ({ tree }) => tree.put(PACKAGE_STATUS, { text: "config-files" }),
   // as its script does
   [`${IN_A_UNIT} dpkg --purge`]: ({ tree }) => {
     tree.drop(PACKAGE_STATUS);
     tree.drop(`${WANTS}/opdbus.service`);
   },
   "dpkg-query --listfiles": ({ tree }) => (tree.get(PACKAGE_STATUS) ? `/.\n${TREE}\n${TREE}/package.json\n` : 1),
-  "dpkg-query --show --showformat=${Status}": ({ tree }) => tree.get(PACKAGE_STATUS)?.text ?? 1,
+  "dpkg-query --show --showformat=${db:Status-Status}": ({ tree }) => tree.get(PACKAGE_STATUS)?.text ?? 1,
   "cat --": ({ argv, tree }) => tree.get(last(argv))?.text ?? "",
   "head --bytes=6 --": ({ argv, tree }) => (tree.get(last(argv))?.text ?? "").slice(0, 6),
   "sync --": "",

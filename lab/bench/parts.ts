@@ -54,11 +54,10 @@ const prepared = await prepareCreate(host, {
   sshKeys: [],
   limits: "best-effort",
 });
-const log = openAuditLog(AUDIT_DATABASE);
 const actor = { user: "root", pid: process.pid, node: host.name };
 const intents = names.map((target) => ({ operation: "container_create", target, metadata: {} }));
 const found: Partial<Record<Part, number>>[] = [];
-for (const [index, one] of recordAll(log, intents, actor).entries()) {
+for (const [index, one] of recordAll(() => openAuditLog(AUDIT_DATABASE), intents, actor).entries()) {
   const started = performance.now();
   spent = {};
   await createContainer(host, names[index] ?? "", prepared);
@@ -66,5 +65,4 @@ for (const [index, one] of recordAll(log, intents, actor).entries()) {
   await during("audit", () => one.finish({ status: "ok", durationMs }));
   found.push(spent);
 }
-log.close();
 process.stdout.write(`${JSON.stringify(found)}\n`);

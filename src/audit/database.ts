@@ -27,7 +27,7 @@ export function connect(
   const db = new Database(path, {
     fileMustExist: true,
     timeout: busyTimeoutMs,
-    ...shippedBinding(),
+    ...BINDING,
   });
   try {
     db.pragma("synchronous = FULL");
@@ -39,11 +39,12 @@ export function connect(
   }
 }
 
-/** The addon beside the bundle (`<tree>/native`, `<tree>/lib/*.js`); in a checkout better-sqlite3 finds its own. */
-function shippedBinding(): { nativeBinding?: string } {
-  const addon = fileURLToPath(new URL("../native/better_sqlite3.node", import.meta.url));
-  return existsSync(addon) ? { nativeBinding: addon } : {};
-}
+const SHIPPED = fileURLToPath(new URL("../native/better_sqlite3.node", import.meta.url));
+/**
+ * The addon beside the bundle (`<tree>/native`, `<tree>/lib/*.js`); in a checkout better-sqlite3 finds its own.
+ * Looked for once: the package may be removed while this runs, and that goes on record.
+ */
+const BINDING = existsSync(SHIPPED) ? { nativeBinding: SHIPPED } : {};
 
 /**
  * Runs `work` and turns what SQLite or the file system refuse into a sentence

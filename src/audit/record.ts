@@ -50,7 +50,13 @@ export async function record<T>(
   action: () => Promise<T>,
   describe?: (result: T) => JsonObject,
 ): Promise<T> {
-  const briefly: Appender = {
+  const [recorded] = recordAll(open, [entry], actor);
+  return recorded!.run(action, describe);
+}
+
+/** Appends to the log, which is open only meanwhile. */
+function briefly(open: () => AuditLog): Appender {
+  return {
     append(...entries) {
       const log = open();
       try {
@@ -60,8 +66,6 @@ export async function record<T>(
       }
     },
   };
-  const [recorded] = recordAll(briefly, [entry], actor);
-  return recorded!.run(action, describe);
 }
 
 type Appender = Pick<AuditLog, "append">;
@@ -73,7 +77,8 @@ type Appender = Pick<AuditLog, "append">;
  * Returns one `Recorded` per entry, in order. Throws `UserError` when the
  * intents cannot be written; then none is, and nothing may be run.
  */
-export function recordAll(log: Appender, entries: readonly AuditEntry[], actor: Actor): Recorded[] {
+export function recordAll(open: () => AuditLog, entries: readonly AuditEntry[], actor: Actor): Recorded[] {
+  const log = briefly(open);
   const intents = entries.map((entry) => ({
     ...entry,
     metadata: { ...entry.metadata, status: "started", actor: { ...actor } },

@@ -1,5 +1,5 @@
 import { userInfo } from "node:os";
-import type { AuditLog, AuditReader } from "../audit/audit-log.ts";
+import type { AuditReader } from "../audit/audit-log.ts";
 import type { Actor, Recorded } from "../audit/record.ts";
 import type { AuditEntry, JsonObject } from "../audit/rows.ts";
 import { shellText } from "../host/command-failed.ts";
@@ -107,12 +107,6 @@ export function currentActor(host: Host): Actor {
   };
 }
 
-/** Opens this node's audit log for as long as `use` runs. */
-async function withAuditLog<T>(use: (log: AuditLog) => Promise<T>): Promise<T> {
-  const audit = await import("../audit/audit-log.ts");
-  return audit.withAuditLog(AUDIT_DATABASE, use);
-}
-
 /** Opens this node's audit log for reading, as long as `use` runs; works on a full disk, too. */
 export async function readingAuditLog<T>(use: (log: AuditReader) => T): Promise<T> {
   const { readAuditLog } = await import("../audit/audit-log.ts");
@@ -162,19 +156,23 @@ export async function recordedEach<T>(
   change: (index: number) => Promise<T>,
 ): Promise<T[]> {
   const { recordAll } = await import("../audit/record.ts");
-  return withAuditLog(async (log) => {
-    const started = recordAll(log, entries, currentActor(host));
-    const results: T[] = [];
-    try {
-      for (const [index, one] of started.entries()) results.push(await one.run(() => change(index)));
-    } finally {
-      // the one that failed wrote its own outcome; those behind it were not begun
-      for (const one of started.slice(results.length + 1)) neverBegun(one);
-    }
-    return results;
-  });
+  const { openAuditLog } = await import("../audit/audit-log.ts");
+  const started = recordAll(() => openAuditLog(AUDIT_DATABASE), entries, currentActor(host));
+  const results: T[] = [];
+  try {
+    for (const [index, one] of started.entries()) results.push(await one.run(() => change(index)));
+  } finally {
+    // the one that failed wrote its own outcome; those behind it were not begun
+    for (const one of started.slice(results.length + 1)) neverBegun(one);
+  }
+  return results;
 }
 
+/** What cannot be written now stays without an outcome on record; why the others were not begun matters more. */
 function neverBegun(one: Recorded): void {
-  one.finish({ status: "failed", durationMs: 0, error: "not begun, because an earlier one failed" });
+  try {
+    one.finish({ status: "failed", durationMs: 0, error: "not begun, because an earlier one failed" });
+  } catch (error) {
+    if (!(error instanceof UserError)) throw error;
+  }
 }

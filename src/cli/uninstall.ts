@@ -2,12 +2,21 @@ import { settingsSchema } from "../config/settings.ts";
 import { listContainers } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
 import { EXIT, UserError } from "../host/errors.ts";
+import type { Host } from "../host/host.ts";
 import { installSteps } from "../install/install-steps.ts";
 import { journalRecorder } from "../install/journal.ts";
-import { applyRemovals, planRemovals, type RemovalOutcome, removalParts, revealPool } from "../install/removal.ts";
+import {
+  applyRemovals,
+  type PlannedRemoval,
+  planRemovals,
+  refuseBlockedRemoval,
+  type RemovalOutcome,
+  removalParts,
+  revealPool,
+} from "../install/removal.ts";
 import type { Recorder } from "../install/run-steps.ts";
-import { type Degree, type Finding, sayFinding } from "../install/step.ts";
-import { POOL, RUNTIME, SETTINGS } from "../paths.ts";
+import { type Degree, PART } from "../install/step.ts";
+import { AUDIT_DATABASE, POOL, RUNTIME, SETTINGS } from "../paths.ts";
 import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
 
 interface UninstallOptions extends CommonOptions {
@@ -51,71 +60,85 @@ function chooseDegree({ settings, everything, confirmHost, destroyContainers }: 
 }
 
 // what is removed does not depend on the settings, which may be broken
-const PARTS = removalParts(installSteps(settingsSchema.parse({}), {}));
+const STEPS = installSteps(settingsSchema.parse({}), {});
 
 async function show({ host, out, json }: Session, degree: Degree): Promise<void> {
-  const plan = await planRemovals(PARTS, host, degree);
-  if (json) return out.json({ schema: 1, degree, parts: plan.map(({ id, finding }) => ({ id, ...finding })) });
-  for (const line of sayPlan(plan)) out.print(line);
-  out.print(sayKept(degree));
+  const parts = removalParts(STEPS, await listContainers(host));
+  const plan = await planRemovals(parts, host, degree);
+  if (json) out.json({ schema: 1, degree, parts: plan.map(({ id, finding }) => ({ id, ...finding })) });
+  else for (const line of sayPlan(plan, degree)) out.print(line);
+  refuseBlockedRemoval(plan);
 }
 
-function sayPlan(plan: readonly { readonly id: string; readonly finding: Finding }[]): string[] {
-  return plan.flatMap(({ id, finding }) => {
+function sayPlan(plan: readonly PlannedRemoval[], degree: Degree): string[] {
+  const lines = plan.flatMap(({ id, finding }) => {
     if (finding.state === "change") return finding.changes.map((change) => `  - ${change}`);
-    return finding.state === "blocked" ? [`  ! ${id}: ${sayFinding(finding)}`] : [];
+    return finding.state === "blocked" ? [`  ! ${id}: ${finding.reason}`] : [];
   });
+  return [...lines, ...sayKept(plan, degree)];
 }
 
-function sayKept(degree: Degree): string {
-  if (degree === "everything") return "Nothing is kept.";
+function sayKept(plan: readonly PlannedRemoval[], degree: Degree): string[] {
+  if (degree === "everything") {
+    const stays = plan.flatMap(({ finding }) => (finding.state === "blocked" ? [] : (finding.stays ?? [])));
+    return stays.map((what) => `Kept: ${what}.`);
+  }
   const settings = degree === "program" ? `${SETTINGS}, ` : "";
-  return `Kept: ${settings}${POOL} with all containers and the record, which LXC goes on running without us.`;
+  return [`Kept: ${settings}${POOL} with all containers and the record, which LXC goes on running without us.`];
 }
 
 async function run(session: Session, degree: Degree, options: UninstallOptions): Promise<void> {
   const { host, out, json } = session;
-  if (degree === "everything") await revealPool(host);
-  const plan = await planRemovals(PARTS, host, degree);
   const say = (text: string) => out.report({ kind: "say", text });
-  if (!json) for (const line of [...sayPlan(plan), sayKept(degree)]) say(line);
-  if (degree === "everything") await confirmEverything(session, options);
-  else if (plan.some(({ finding }) => finding.state === "change")) {
-    await confirm(session, { question: "Go on?", yes: options.yes });
-  }
-  // the record goes with everything
-  const record: Recorder =
-    degree === "everything"
-      ? (_operation, _target, _details, change) => change()
-      : journalRecorder(host, currentActor(host));
-  const outcomes = await applyRemovals(PARTS, host, degree, out.report, record);
+  if (degree === "everything" && (await revealPool(host))) say(`${POOL} was mounted, to see what is in it`);
+  const names = await listContainers(host);
+  const parts = removalParts(STEPS, names);
+  const plan = await planRemovals(parts, host, degree);
+  if (!json) for (const line of sayPlan(plan, degree)) say(line);
+  refuseBlockedRemoval(plan);
+  if (plan.every(({ finding }) => finding.state === "ok")) return showOutcomes(session, degree, []);
+  if (degree === "everything") await confirmEverything(session, names, options);
+  else await confirm(session, { question: "Go on?", yes: options.yes });
+  const outcomes = await applyRemovals(parts, host, degree, out.report, recorderOf(host));
   showOutcomes(session, degree, outcomes);
 }
 
+/** The record goes with the pool: up to there all is written down, and what comes after cannot be. */
+function recorderOf(host: Host): Recorder {
+  const inJournal = journalRecorder(host, currentActor(host));
+  return async (operation, target, details, change) => {
+    const hasRecord = target !== PART.pool && (await host.stat(AUDIT_DATABASE)) !== undefined;
+    return hasRecord ? inJournal(operation, target, details, change) : change();
+  };
+}
+
 /** @throws {UserError} unless the host's name was given, and for the containers there are a word of their own */
-async function confirmEverything({ host, out }: Session, options: UninstallOptions): Promise<void> {
-  const names = await listContainers(host);
+async function confirmEverything(
+  { host, out }: Session,
+  names: readonly string[],
+  options: UninstallOptions,
+): Promise<void> {
   if (names.length > 0 && !options.destroyContainers) {
     const running = [...(await runningContainers(host))].filter((name) => names.includes(name));
     const what = `There are ${names.length} containers here, ${running.length} of them running: ${names.join(", ")}`;
     if (!out.interactive) {
-      throw new UserError(`${what}; nothing was changed`, {
+      throw new UserError(`${what}; nothing was removed`, {
         hint: "add --destroy-containers to remove them and their data for good",
         exitCode: EXIT.usage,
       });
     }
     const answer = await out.ask(`${what}.\nDestroy them and their data for good? [y/N] `);
-    if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was changed");
+    if (!/^y(es)?$/i.test(answer)) throw new UserError("Stopped before anything was removed");
   }
   if (options.confirmHost === undefined && !out.interactive) {
-    throw new UserError("Removing everything is confirmed by this host's name; nothing was changed", {
+    throw new UserError("Removing everything is confirmed by this host's name; nothing was removed", {
       hint: `add --confirm-host ${host.name}`,
       exitCode: EXIT.usage,
     });
   }
   const typed = options.confirmHost ?? (await out.ask("Type the name of this host to remove everything: "));
   if (typed !== host.name) {
-    throw new UserError(`This host is ${host.name}, not ${JSON.stringify(typed)}; nothing was changed`, {
+    throw new UserError(`This host is ${host.name}, not ${JSON.stringify(typed)}; nothing was removed`, {
       exitCode: EXIT.usage,
     });
   }
@@ -125,16 +148,18 @@ function showOutcomes({ out, json }: Session, degree: Degree, outcomes: readonly
   const left = outcomes.filter(({ outcome }) => outcome === "left");
   if (left.length > 0) process.exitCode = EXIT.failed;
   if (json) return out.json({ schema: 1, degree, parts: outcomes });
-  if (left.length === 0) {
-    return out.print(
-      degree === "everything"
-        ? "All of it is gone."
-        : `The ${degree === "program" ? "program is" : "program and its settings are"} gone.`,
-    );
-  }
+  if (left.length === 0) return out.print(sayGone(degree, outcomes));
   out.print("This could not be removed:");
   for (const { id, reason, hint } of left) {
     out.print(`  ${id}: ${reason}`);
     out.print(`    ${hint}`);
   }
+}
+
+function sayGone(degree: Degree, outcomes: readonly RemovalOutcome[]): string {
+  if (outcomes.every(({ outcome }) => outcome === "already")) return "Nothing to remove: it is gone already.";
+  if (degree === "program") return "The program is gone.";
+  if (degree === "settings") return "The program and its settings are gone.";
+  const stays = outcomes.flatMap(({ stays: each }) => each ?? []).map((what) => `  ${what}`);
+  return ["All of it is gone, but for:", ...stays].join("\n");
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
 import type { HostView } from "../host/host.ts";
-import { areRootsIds, findIdRange } from "./id-range.ts";
+import { areRootsIds, findIdRange, mappedIds } from "./id-range.ts";
 import { lxcLink } from "./lxc-link.ts";
 import { containerFolder } from "./record.ts";
 
@@ -22,14 +22,12 @@ export async function findMisfits(host: HostView, name: string): Promise<Misfit[
   ];
 }
 
-const ROOTS_MAPPING = /^\s*lxc\.idmap\s*=\s*[ugb]\s+0\s+(\d+)\s+(\d+)\s*$/gm;
-
 /** A user of this host whose ids a container has could act as its root. What an admin maps beside root is his affair. */
 export async function findForeignIds(host: HostView, name: string): Promise<Misfit | undefined> {
   const config = join(containerFolder(name), "config");
-  let start: string | undefined;
-  for (const [, first = "", size] of ((await host.readText(config)) ?? "").matchAll(ROOTS_MAPPING)) {
-    if (!(await areRootsIds(host, Number(first), Number(size)))) start ??= first;
+  let start: number | undefined;
+  for (const ids of mappedIds((await host.readText(config)) ?? "").filter(({ inside }) => inside === 0)) {
+    if (!(await areRootsIds(host, ids.start, ids.size))) start ??= ids.start;
   }
   if (start === undefined) return undefined;
   const range = await findIdRange(host);

@@ -4,10 +4,14 @@ import type { HostView } from "../host/host.ts";
 // below are real users; the first range of Debian's useradd starts here
 const FIRST_SUBORDINATE_ID = 100_000;
 
-interface Range {
-  readonly owner: string;
+interface Ids {
+  /** The first of them on the host. */
   readonly start: number;
   readonly size: number;
+}
+
+interface Range extends Ids {
+  readonly owner: string;
 }
 
 /**
@@ -27,11 +31,27 @@ export async function areRootsIds(host: HostView, start: number, size: number): 
 
 function areRootsAlone(ranges: readonly [users: Range[], groups: Range[]], first: number, size: number): boolean {
   const holds = (range: Range) => range.start <= first && first + size <= range.start + range.size;
-  const meets = (range: Range) => range.start < first + size && first < range.start + range.size;
   return (
     ranges.every((each) => each.some((range) => isRoots(range) && holds(range))) &&
-    !ranges.flat().some((range) => !isRoots(range) && meets(range))
+    !ranges.flat().some((range) => !isRoots(range) && overlap(range, { start: first, size }))
   );
+}
+
+/** Whether two ranges have an id in common. */
+export function overlap(one: Ids, other: Ids): boolean {
+  return one.start < other.start + other.size && other.start < one.start + one.size;
+}
+
+// LXC's own files have `key = value` (lxc.container.conf(5)), those of Proxmox VE `key: value`
+const MAPPING = /^\s*lxc\.idmap\s*[=:]\s*[ugb]\s+(\d+)\s+(\d+)\s+(\d+)\s*$/gm;
+
+/** The ids that the configuration of a container maps, and the id inside to which each range's first belongs. */
+export function mappedIds(config: string): (Ids & { readonly inside: number })[] {
+  return [...config.matchAll(MAPPING)].map(([, inside, start, size]) => ({
+    inside: Number(inside),
+    start: Number(start),
+    size: Number(size),
+  }));
 }
 
 function isRoots({ owner }: Pick<Range, "owner">): boolean {

@@ -8,7 +8,7 @@ import { lxcLink } from "./lxc-link.ts";
 import { containerFolder } from "./record.ts";
 import { runningContainers } from "./running.ts";
 import { foreignSocket, LEAVING_MS } from "./start.ts";
-import { until } from "./until.ts";
+import { until } from "../host/until.ts";
 
 // renameat2(2) and its flags, by syscall(2) with the numbers of x86-64: coreutils of Debian 12 cannot exchange.
 // Whoever has the name of the monitor's socket keeps LXC from starting the container, and fails to get it

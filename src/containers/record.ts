@@ -1,10 +1,10 @@
 import { join } from "node:path";
 import { type ContainerNetwork, NETWORKS } from "../config/names.ts";
 import { exactly, isNumber, isText, listOf, orNothing, readWritten, type Shape } from "../config/written-json.ts";
-import { EXIT, UserError } from "../host/errors.ts";
+import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
+import { holdingSoon } from "../host/until.ts";
 import { CONTAINERS, RUNTIME } from "../paths.ts";
-import { until } from "./until.ts";
 
 /** What the host itself holds true of a container; nothing a guest writes changes it. */
 export interface ContainerRecord {
@@ -83,8 +83,15 @@ export function recordText(record: ContainerRecord): string {
  * @throws {UserError} with exit code 6, naming who is at it
  */
 export async function lockContainer(host: Host, name: string, work: string): Promise<() => Promise<void>> {
-  const holder = `container ${work} ${name}, process ${process.pid}, since ${new Date().toISOString()}`;
-  return host.lock(`${RUNTIME}/container-${name}.lock`, holder);
+  return host.lock(lockFile(name), lockHolder(name, work));
+}
+
+function lockFile(name: string): string {
+  return `${RUNTIME}/container-${name}.lock`;
+}
+
+function lockHolder(name: string, work: string): string {
+  return `container ${work} ${name}, process ${process.pid}, since ${new Date().toISOString()}`;
 }
 
 function halfRenamed(name: string, to: string): UserError {
@@ -100,28 +107,12 @@ export async function refuseHalfRenamed(host: HostView, name: string): Promise<v
   }
 }
 
-/** What holds a container for as long as a snapshot takes is soon over. */
-const SOON_MS = 10_000;
-
 /**
  * Holds a container for a moment, in which its record and its files belong to the same time.
  * @throws {UserError} with exit code 6 when others are at it for longer
  */
 export async function holding<T>(host: Host, name: string, work: string, use: () => Promise<T>): Promise<T> {
-  let refused: unknown;
-  const release = await until(SOON_MS, () =>
-    lockContainer(host, name, work).catch((error: unknown) => {
-      if (!(error instanceof UserError) || error.exitCode !== EXIT.busy) throw error;
-      refused = error;
-      return undefined;
-    }),
-  );
-  if (release === undefined) throw refused;
-  try {
-    return await use();
-  } finally {
-    await release();
-  }
+  return holdingSoon(host, lockFile(name), lockHolder(name, work), use);
 }
 
 /** @throws {UserError} when there is no such container, or its record is broken */

@@ -8,7 +8,7 @@ import { linkForLxc, lxcLink } from "./lxc-link.ts";
 import { readRecord } from "./record.ts";
 import { isSocketTaken, runningContainers } from "./running.ts";
 import { unitLog, unitOf } from "./unit.ts";
-import { until } from "./until.ts";
+import { until } from "../host/until.ts";
 
 /** How long a monitor that ends may have its socket still. */
 export const LEAVING_MS = 1000;

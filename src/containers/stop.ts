@@ -3,7 +3,7 @@ import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { runningContainers } from "./running.ts";
 import { clearFailure, unitOf } from "./unit.ts";
-import { until } from "./until.ts";
+import { until } from "../host/until.ts";
 
 const STOP_DEADLINE_MS = 20_000;
 /** What LXC's monitor may take to answer, beyond the time that the guest was given. */

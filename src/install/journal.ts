@@ -5,7 +5,8 @@ import type { JsonObject } from "../audit/rows.ts";
 import { isNumber, isTable, isText, readWritten, type Shape } from "../config/written-json.ts";
 import { messageOf } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { AUDIT_DATABASE, HOST_STATE } from "../paths.ts";
+import { holdingSoon } from "../host/until.ts";
+import { AUDIT_DATABASE, HOST_STATE, RUNTIME } from "../paths.ts";
 import type { Recorder } from "./run-steps.ts";
 
 /** What was done while there was no audit database to write it to; one JSON object a line. */
@@ -15,7 +16,7 @@ interface JournalLine {
   readonly timestamp: number;
   readonly operation: string;
   readonly target: string;
-  readonly metadata: JsonObject & { journal: string };
+  readonly metadata: JsonObject & { journal: string; started?: string };
 }
 
 const SHAPE: Shape<JournalLine> = {
@@ -78,33 +79,40 @@ async function note(host: Host, operation: string, target: string, metadata: Jso
     target,
     metadata: { journal, ...metadata },
   };
-  await host.makeDirectory(HOST_STATE, { mode: 0o711 });
-  // begins a line of its own also after one that a crash cut short
-  await host.appendText(JOURNAL, `\n${JSON.stringify(line)}\n`);
+  await holdingJournal(host, async () => {
+    await host.makeDirectory(HOST_STATE, { mode: 0o711 });
+    // begins a line of its own also after one that a crash cut short
+    await host.appendText(JOURNAL, `\n${JSON.stringify(line)}\n`);
+  });
   return journal;
 }
 
-/** Appends what the journal holds to the log; a line that a cut-off run had appended already is left out. */
+/** A line that is added between the reading and the removal of the journal would be lost, and two could move the same. */
+async function holdingJournal<T>(host: Host, use: () => Promise<T>): Promise<T> {
+  return holdingSoon(host, `${RUNTIME}/journal.lock`, `record, process ${process.pid}`, use);
+}
+
+/** Moves what the journal holds to the log; a line that a cut-off run had appended already is left out. */
 async function drainJournal(host: Host): Promise<void> {
-  const text = await host.readText(JOURNAL);
-  if (text === undefined) return;
-  const lines = text.split("\n").flatMap(parseLine);
+  if ((await host.stat(JOURNAL)) === undefined) return;
   const { withAuditLog } = await import("../audit/audit-log.ts");
-  await withAuditLog(AUDIT_DATABASE, async (log) => {
-    // rows that were moved before keep the times of their lines
-    const since = Math.min(...lines.map(({ timestamp }) => timestamp));
-    const moved = lines.length === 0 ? [] : log.recent({ since });
-    const ids = new Map(moved.map(({ id, metadata }) => [(metadata as JsonObject | null)?.["journal"], id]));
-    for (const { metadata, ...line } of lines) {
-      if (ids.has(metadata.journal)) continue;
-      const { started, ...rest } = metadata;
-      // an outcome names the row of its intent, which is known only now
-      const intent = started === undefined ? undefined : ids.get(started);
-      const [id] = log.append({ ...line, metadata: intent === undefined ? rest : { ...rest, intent } });
-      if (id !== undefined) ids.set(metadata.journal, id);
-    }
+  await holdingJournal(host, async () => {
+    const lines = ((await host.readText(JOURNAL)) ?? "").split("\n").flatMap(parseLine);
+    await withAuditLog(AUDIT_DATABASE, async (log) => {
+      for (const { metadata, ...line } of lines) {
+        // an intent may have been moved long before its outcome, and by another process
+        const ofSame = log.recent({ operation: line.operation, target: line.target });
+        const idOf = (journal: string) =>
+          ofSame.find(({ metadata: there }) => (there as JsonObject | null)?.["journal"] === journal)?.id;
+        if (idOf(metadata.journal) !== undefined) continue;
+        const { started, ...rest } = metadata;
+        // an outcome names the row of its intent, which is known only now
+        const intent = started === undefined ? undefined : idOf(started);
+        log.append({ ...line, metadata: intent === undefined ? rest : { ...rest, intent } });
+      }
+    });
+    await host.remove(JOURNAL);
   });
-  await host.remove(JOURNAL);
 }
 
 // a line that a crash cut short says nothing: its change had not begun

@@ -1,12 +1,14 @@
 import { destroyContainer } from "../containers/destroy.ts";
 import { listContainers } from "../containers/record.ts";
-import { Interrupted, messageOf, UserError } from "../host/errors.ts";
+import { CommandFailed } from "../host/command-failed.ts";
+import { EXIT, Interrupted, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
+import { refuseMountsIn } from "../host/mounts.ts";
 import { HOST_STATE, PACKAGE, POOL_IMAGE, POOL_MOUNT_UNIT } from "../paths.ts";
 import { findPoolAway } from "../pool/find-pool.ts";
 import type { Report } from "../report/report.ts";
 import type { Recorder } from "./run-steps.ts";
-import { changesNeeded, type Degree, type Finding, OK, type Removal, type Step } from "./step.ts";
+import { changesNeeded, type Degree, OK, PART, type Removal, type RemovalFinding, type Step } from "./step.ts";
 
 /** A part of a removal. */
 export interface RemovalPart {
@@ -15,11 +17,19 @@ export interface RemovalPart {
   readonly removal: Removal;
 }
 
+/** A part, and what a look at it found. */
+export interface PlannedRemoval {
+  readonly id: string;
+  readonly finding: RemovalFinding;
+}
+
 /** What became of a part: done, nothing to do, or why it could not be done. */
 export interface RemovalOutcome {
   readonly id: string;
   readonly outcome: "removed" | "already" | "left";
   readonly changes: readonly string[];
+  /** What goes on being there, and is meant to. */
+  readonly stays?: readonly string[];
   readonly reason?: string;
   readonly hint?: string;
 }
@@ -28,11 +38,12 @@ export interface RemovalOutcome {
  * The parts of a removal, in the order in which they must go: what was made
  * last goes first, and the program that removes the rest goes last.
  * @param steps those of the installation, in their order
+ * @param names the containers that may be destroyed: those that the admin was asked about
  */
-export function removalParts(steps: readonly Step[]): readonly RemovalPart[] {
+export function removalParts(steps: readonly Step[], names: readonly string[]): readonly RemovalPart[] {
   const undone = steps.toReversed().flatMap(({ id, removal }) => (removal === undefined ? [] : [{ id, removal }]));
   return [
-    { id: "containers", removal: containers },
+    { id: PART.containers, removal: containersRemoval(names) },
     ...undone,
     { id: "host-state", removal: hostState },
     { id: "package", removal: programPackage },
@@ -44,8 +55,8 @@ export async function planRemovals(
   parts: readonly RemovalPart[],
   host: HostView,
   degree: Degree,
-): Promise<{ id: string; finding: Finding }[]> {
-  const plan: { id: string; finding: Finding }[] = [];
+): Promise<PlannedRemoval[]> {
+  const plan: PlannedRemoval[] = [];
   const before = new Set<string>();
   for (const { id, removal } of parts) {
     const finding = await look(removal, host, degree, before);
@@ -55,13 +66,31 @@ export async function planRemovals(
   return plan;
 }
 
-/** Mounts a pool that is there and not mounted: what is in it must be seen before it is removed. */
-export async function revealPool(host: Host): Promise<void> {
-  if ((await findPoolAway(host)) === undefined) return;
+/**
+ * Refuses a removal that could not be finished, before anything of it was done.
+ * @throws {UserError} with exit code 3, naming all that is in the way
+ */
+export function refuseBlockedRemoval(plan: readonly PlannedRemoval[]): void {
+  const blocked = plan.flatMap(({ id, finding }) => (finding.state === "blocked" ? [{ id, ...finding }] : []));
+  if (blocked.length === 0) return;
+  const reasons = blocked.map(({ id, reason }) => `  ${id}: ${reason}`).join("\n");
+  throw new UserError(`Unable to remove this from the host; nothing was removed:\n${reasons}`, {
+    hint: [...new Set(blocked.map(({ hint }) => hint))].join("\n"),
+    exitCode: EXIT.unsupported,
+  });
+}
+
+/**
+ * Mounts a pool that is there and not mounted: what is in it must be seen before it is removed.
+ * @returns whether it did
+ */
+export async function revealPool(host: Host): Promise<boolean> {
+  if ((await findPoolAway(host)) === undefined) return false;
   // one that does not come up is told by the check of its part
   await host.run(["systemctl", "start", POOL_MOUNT_UNIT]).catch((error: unknown) => {
     if (error instanceof Interrupted) throw error;
   });
+  return (await findPoolAway(host)) === undefined;
 }
 
 /** What finishes a removal, and goes only when all else is gone. */
@@ -100,12 +129,13 @@ async function removeOne(
   if (finding.state === "blocked") {
     return { id, outcome: "left", changes: [], reason: finding.reason, hint: finding.hint };
   }
-  if (finding.state !== "change") return { id, outcome: "already", changes: [] };
+  const stays = finding.stays === undefined ? {} : { stays: finding.stays };
+  if (finding.state === "ok") return { id, outcome: "already", changes: [], ...stays };
   const { changes } = finding;
   for (const text of changes) report({ kind: "say", text });
   try {
     await record("uninstall_step", id, { changes }, () => removal.apply(host, degree, report));
-    return { id, outcome: "removed", changes };
+    return { id, outcome: "removed", changes, ...stays };
   } catch (error) {
     if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
     return { id, outcome: "left", changes, reason: messageOf(error), hint: error.hint ?? `${PACKAGE} uninstall` };
@@ -117,7 +147,7 @@ async function look(
   host: HostView,
   degree: Degree,
   before: ReadonlySet<string> = new Set(),
-): Promise<Finding> {
+): Promise<RemovalFinding> {
   try {
     return await removal.check(host, degree, before);
   } catch (error) {
@@ -126,43 +156,63 @@ async function look(
   }
 }
 
-/** Whoever asks for this has asked the admin. */
-const containers: Removal = {
+// one that was made after the question was asked stays, and keeps the pool
+function containersRemoval(names: readonly string[]): Removal {
+  const named = async (host: HostView) => (await listContainers(host)).filter((name) => names.includes(name));
+  return {
+    async check(host, degree) {
+      if (degree !== "everything") return OK;
+      return changesNeeded((await named(host)).map((name) => `Destroy the container ${name} and its data`));
+    },
+    async apply(host) {
+      for (const name of await named(host)) await destroyContainer(host, name, true);
+    },
+  };
+}
+
+const hostState: Removal = {
   async check(host, degree) {
-    if (degree !== "everything") return OK;
-    return changesNeeded((await listContainers(host)).map((name) => `Destroy the container ${name} and its data`));
+    if (degree !== "everything" || (await host.stat(HOST_STATE)) === undefined) return OK;
+    await refuseMountsIn(host, HOST_STATE);
+    return changesNeeded([`Remove ${HOST_STATE}`]);
   },
   async apply(host) {
-    for (const name of await listContainers(host)) await destroyContainer(host, name, true);
+    // whatever went wrong before this: data does not go by the way
+    if ((await host.stat(POOL_IMAGE)) !== undefined) throw new UserError(`${POOL_IMAGE} is still there`);
+    await host.remove(HOST_STATE);
   },
 };
 
-const hostState: Removal = {
-  async check(host, degree, before) {
-    if (degree !== "everything" || (await host.stat(HOST_STATE)) === undefined) return OK;
-    if (!before.has("subvolumes") && (await host.stat(POOL_IMAGE)) !== undefined) {
-      return { state: "blocked", reason: "the pool's file is in it", hint: `${PACKAGE} uninstall --everything` };
-    }
-    return changesNeeded([`Remove ${HOST_STATE}`]);
-  },
-  apply: (host) => host.remove(HOST_STATE),
-};
+/** The unit in which dpkg works, and by which its words are found. */
+const DPKG_UNIT = `${PACKAGE}-removal`;
 
 /**
  * By dpkg and not by apt: what the package needed is not ours to remove. In a
  * unit of its own, which goes on when this process ends, or its terminal: a
- * dpkg that is cut off leaves the host's packages to be mended by hand.
+ * dpkg that is cut off, or that nobody listens to any more, leaves the host's
+ * packages to be mended by hand.
  */
 const programPackage: Removal = {
   async check(host, degree) {
-    const shown = await host.probe(["dpkg-query", "--show", "--showformat=${Status}", PACKAGE]);
-    const status = shown.stdout.split(" ").at(-1);
-    if (status !== "installed" && !(status === "config-files" && degree !== "program")) return OK;
-    const what = degree === "program" ? "Remove" : "Purge";
-    return changesNeeded([`${what} the Debian package ${PACKAGE}`]);
+    const shown = await host.probe(["dpkg-query", "--show", "--showformat=${db:Status-Status}", PACKAGE]);
+    const status = shown.stdout.trim();
+    if (["", "not-installed"].includes(status) || (status === "config-files" && degree === "program")) return OK;
+    const change = changesNeeded([`${degree === "program" ? "Remove" : "Purge"} the Debian package ${PACKAGE}`]);
+    if (degree !== "everything") return change;
+    const stays = ["the system group opdbus", "the Debian packages that came with it (apt autoremove takes those)"];
+    return { ...change, stays };
   },
   async apply(host, degree) {
-    const unit = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe", "--service-type=exec", "--"] as const;
-    await host.run([...unit, "dpkg", degree === "program" ? "--remove" : "--purge", PACKAGE], { shielded: true });
+    const inUnit = ["--quiet", "--collect", "--wait", `--unit=${DPKG_UNIT}`, "--service-type=exec", "--"];
+    const dpkg = ["dpkg", degree === "program" ? "--remove" : "--purge", PACKAGE];
+    try {
+      await host.run(["systemd-run", ...inUnit, ...dpkg], { shielded: true });
+    } catch (error) {
+      if (!(error instanceof CommandFailed)) throw error;
+      throw new UserError(`\`${dpkg.join(" ")}\` failed`, {
+        hint: `journalctl --no-pager --unit ${DPKG_UNIT}   # says why`,
+        cause: error,
+      });
+    }
   },
 };

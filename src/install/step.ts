@@ -14,12 +14,12 @@ export type Finding =
   | { readonly state: "later" };
 
 /** Nothing is to be done. */
-export const OK: Finding = { state: "ok" };
+export const OK = { state: "ok" } as const satisfies Finding;
 /** Not in this version. */
 export const LATER: Finding = { state: "later" };
 
 /** `change` with these sentences, or `ok` when there are none. */
-export function changesNeeded(changes: readonly string[]): Finding {
+export function changesNeeded(changes: readonly string[]): Extract<Finding, { state: "ok" | "change" }> {
   const [first, ...rest] = changes;
   return first === undefined ? OK : { state: "change", changes: [first, ...rest] };
 }
@@ -39,13 +39,25 @@ export function isSettled({ state }: Finding): boolean {
 /** How far a removal goes; each degree takes what the one before takes, too. */
 export type Degree = "program" | "settings" | "everything";
 
-/** How that is undone which a step made outside the package. What nobody can undo without harm is `blocked`. */
+/** What a look at something that is to be removed found. */
+export type RemovalFinding =
+  | (Extract<Finding, { state: "ok" | "change" }> & {
+      /** What nobody can undo without harm to others, or what is not ours to undo. */
+      readonly stays?: readonly string[];
+    })
+  /** What keeps it from being removed, and the command that mends it. */
+  | Extract<Finding, { state: "blocked" }>;
+
+/** The ids of those parts of a removal that other parts ask for. */
+export const PART = { containers: "containers", pool: "subvolumes" } as const;
+
+/** How that is undone which a step made outside the package. */
 export interface Removal {
   /**
    * Looks for what is left of it.
    * @param before ids of the parts that go before it and are still there, when this is a plan
    */
-  check(host: HostView, degree: Degree, before: ReadonlySet<string>): Promise<Finding>;
+  check(host: HostView, degree: Degree, before: ReadonlySet<string>): Promise<RemovalFinding>;
   /** Takes it away; safe to run again after being cut off anywhere. */
   apply(host: Host, degree: Degree, report: Report): Promise<void>;
 }

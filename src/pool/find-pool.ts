@@ -1,7 +1,7 @@
 import { dirname, resolve } from "node:path";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { HostView } from "../host/host.ts";
-import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
+import { CONTAINERS, IMAGE_GOING, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
 import { listMounts, type Mount, mountAt, mountHolding } from "../host/mounts.ts";
 import { inMiB, planDevice, planLoop, type PoolPlan, type PoolRequest } from "./plan-pool.ts";
 import { isSubvolume } from "./subvolumes.ts";
@@ -99,6 +99,7 @@ async function realDevice(host: HostView, device: string): Promise<string> {
 }
 
 async function findUnmounted(host: HostView, unit: string): Promise<PoolFinding> {
+  if (await isRemovalBegun(host)) return { state: "blocked", ...REMOVAL_CUT_OFF };
   if (unit.includes(`What=${POOL_IMAGE}`) && (await host.stat(POOL_IMAGE)) === undefined) {
     return {
       state: "blocked",
@@ -125,10 +126,21 @@ interface Fault {
   readonly hint: string;
 }
 
+const REMOVAL_CUT_OFF: Fault = {
+  reason: "The removal of the pool was cut off",
+  hint: "opdbus-pve uninstall --everything   # finishes it",
+};
+
+/** Whether the removal of a pool in a file was cut off when it could not be taken back any more. */
+export async function isRemovalBegun(host: HostView): Promise<boolean> {
+  return (await host.stat(IMAGE_GOING)) !== undefined && (await host.stat(POOL_IMAGE)) === undefined;
+}
+
 /** Why the pool of this host cannot be seen now, and what mends it; undefined when it can, or there is none. */
 export async function findPoolAway(host: HostView): Promise<Fault | undefined> {
   const known = (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
   if (!known || mountAt(await listMounts(host), POOL)) return undefined;
+  if (await isRemovalBegun(host)) return REMOVAL_CUT_OFF;
   return { reason: `There is no pool at ${POOL}: it is not mounted`, hint: `systemctl start '${POOL_MOUNT_UNIT}'` };
 }
 

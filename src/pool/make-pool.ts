@@ -1,6 +1,6 @@
 import type { Host } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
-import { HOST_STATE, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
+import { HOST_STATE, IMAGE_GOING, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE } from "../paths.ts";
 import type { PoolRecipe } from "./plan-pool.ts";
 
 const LABEL = "opdbus";
@@ -37,7 +37,7 @@ export async function makePool(host: Host, recipe: PoolRecipe, report: Report): 
 // the image gets its name when it is whole, so that a cut never leaves half a file system behind
 async function makeImage(host: Host, sizeBytes: number): Promise<void> {
   const unfinished = `${POOL_IMAGE}.new`;
-  await host.remove(unfinished);
+  for (const left of [unfinished, IMAGE_GOING]) await host.remove(left);
   await host.writeText(unfinished, "", { mode: 0o600 });
   await host.run(["truncate", "--size", String(sizeBytes), "--", unfinished]);
   await host.run(["mkfs.btrfs", "--quiet", "--label", LABEL, "--", unfinished]);

@@ -156,7 +156,8 @@ export async function planDevice(host: HostView, device: string, confirmed?: str
   };
 }
 
-function asSize(bytes: number): string {
+/** A size as `--pool-size` takes it, rounded down. */
+export function asSize(bytes: number): string {
   return bytes >= 2 ** 30 ? `${Math.floor(bytes / 2 ** 30)}G` : `${Math.floor(bytes / 2 ** 20)}M`;
 }
 

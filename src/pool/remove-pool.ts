@@ -1,15 +1,21 @@
 import { shellText } from "../host/command-failed.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { CONTAINERS, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, SOCKETS } from "../paths.ts";
-import { findPool, findPoolAway } from "./find-pool.ts";
+import { CONTAINERS, IMAGE_GOING, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, SOCKETS } from "../paths.ts";
+import { findPool, findPoolAway, isRemovalBegun } from "./find-pool.ts";
 import { SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountAt, refuseMountsIn } from "../host/mounts.ts";
+import { asSize } from "./plan-pool.ts";
 import { deleteSubvolume, isSubvolume } from "./subvolumes.ts";
 
 /** What the removal of the pool takes with it, or why it must not be removed. */
 export type PoolRemoval =
   | { readonly state: "ok" }
-  | { readonly state: "change"; readonly changes: readonly [string, ...string[]] }
+  | {
+      readonly state: "change";
+      readonly changes: readonly [string, ...string[]];
+      /** What stays where the pool was. */
+      readonly stays: readonly string[];
+    }
   | { readonly state: "blocked"; readonly reason: string; readonly hint: string };
 
 /**
@@ -21,11 +27,8 @@ export async function planRemoval(
   host: HostView,
   { containersGo }: { readonly containersGo: boolean },
 ): Promise<PoolRemoval> {
-  const away = await findPoolAway(host);
-  if (away !== undefined) {
-    // what cannot be seen may be somebody's
-    return { state: "blocked", reason: `nobody can see what is in the pool: ${away.reason}`, hint: away.hint };
-  }
+  const unseen = (await isRemovalBegun(host)) ? undefined : await findUnseen(host);
+  if (unseen !== undefined) return unseen;
   const container = ((await host.list(CONTAINERS)) ?? []).find((name) => !name.startsWith("."));
   if (container !== undefined && !containersGo) {
     const hint = `op-dbus container destroy ${container}`;
@@ -37,9 +40,30 @@ export async function planRemoval(
     return { state: "blocked", reason: `the pool holds what is not of this program: ${foreign}`, hint };
   }
   await refuseMountsIn(host, POOL);
-  const changes = await listRemains(host);
+  const { changes, stays } = await listRemains(host);
   const [first, ...rest] = changes;
-  return first === undefined ? { state: "ok" } : { state: "change", changes: [first, ...rest] };
+  return first === undefined ? { state: "ok" } : { state: "change", changes: [first, ...rest], stays };
+}
+
+/** What cannot be seen may be somebody's: a pool that is not mounted, or a file of one that nothing mounts. */
+async function findUnseen(host: HostView): Promise<Extract<PoolRemoval, { state: "blocked" }> | undefined> {
+  const away = await findPoolAway(host);
+  if (away !== undefined) {
+    return { state: "blocked", reason: `nobody can see what is in the pool: ${away.reason}`, hint: away.hint };
+  }
+  const image = await host.stat(POOL_IMAGE);
+  if (image === undefined || (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) return undefined;
+  const mounted = mountAt(await listMounts(host), POOL) !== undefined;
+  const install = `opdbus-pve install --pool-size ${asSize(image.size)}   # mounts it by a unit; then try again`;
+  return {
+    state: "blocked",
+    reason: `nobody can see what is in ${POOL_IMAGE}: there is no ${POOL_MOUNT_UNIT_FILE} that mounts it`,
+    hint: isSubvolume(await host.stat(POOL))
+      ? `mount -o loop,ro ${POOL_IMAGE} /mnt   # shows what is in it; move it away, or remove it, and try again`
+      : mounted
+        ? `umount ${POOL} && ${install}`
+        : install,
+  };
 }
 
 const OURS: ReadonlySet<string> = new Set([...SUBVOLUMES.map(({ name }) => `${POOL}/${name}`), SOCKETS]);
@@ -48,21 +72,24 @@ async function findForeign(host: HostView): Promise<string | undefined> {
   return ((await host.list(POOL)) ?? []).map((name) => `${POOL}/${name}`).find((path) => !OURS.has(path));
 }
 
-async function listRemains(host: HostView): Promise<string[]> {
+async function listRemains(host: HostView): Promise<{ changes: string[]; stays: string[] }> {
   const inside = ((await host.list(POOL)) ?? []).length > 0;
   const mounted = mountAt(await listMounts(host), POOL);
   const image = await host.stat(POOL_IMAGE);
   const changes: string[] = [];
+  const stays: string[] = [];
   if (inside) changes.push(`Delete all in ${POOL}: templates, plugins, state and the audit log`);
   if ((await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) {
-    const stays = image === undefined ? `; an empty BTRFS stays on ${mounted?.source ?? "its device"}` : "";
-    changes.push(`Unmount ${POOL}, now and for good (${POOL_MOUNT_UNIT})${stays}`);
+    changes.push(`Unmount ${POOL}, now and for good (${POOL_MOUNT_UNIT})`);
+    if (mounted !== undefined && image === undefined) stays.push(`an empty BTRFS on ${mounted.source}`);
   }
-  if (image !== undefined) changes.push(`Delete ${POOL_IMAGE}`);
+  for (const file of [POOL_IMAGE, IMAGE_GOING]) {
+    if ((await host.stat(file)) !== undefined) changes.push(`Delete ${file}`);
+  }
   // what somebody else mounts there is his
   const ownPlace = mounted === undefined || (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
   if (ownPlace && (await host.stat(POOL)) !== undefined) changes.push(`Remove the folder ${POOL}`);
-  return changes;
+  return { changes, stays };
 }
 
 /**
@@ -76,11 +103,17 @@ export async function removePool(host: Host): Promise<void> {
   // a file goes whole; elsewhere the file system stays, or is the host's own
   if (pool.state === "ready" && pool.kind !== "loop") await emptyPool(host);
   if (unit !== undefined) {
-    await host.run(["systemctl", "disable", "--quiet", "--now", POOL_MOUNT_UNIT]);
+    // stopped first: that is refused while somebody is in there, and then it must come back at the next boot
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await host.run(["systemctl", "disable", "--quiet", POOL_MOUNT_UNIT]);
+  }
+  // before its unit goes: a file of a pool that nothing mounts, and that is not going, is somebody's
+  if ((await host.stat(POOL_IMAGE)) !== undefined) await host.rename(POOL_IMAGE, IMAGE_GOING);
+  if (unit !== undefined) {
     await host.remove(POOL_MOUNT_UNIT_FILE);
     await host.run(["systemctl", "daemon-reload"]);
   }
-  await host.remove(POOL_IMAGE);
+  await host.remove(IMAGE_GOING);
   if (mountAt(await listMounts(host), POOL) !== undefined) return;
   const place = await host.stat(POOL);
   if (isSubvolume(place)) return deleteSubvolume(host, POOL);

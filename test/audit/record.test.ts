@@ -149,7 +149,7 @@ function lock(path: string): Database.Database {
 describe("recordAll", () => {
   test("writes all intents at once and each outcome by itself", async () => {
     const { log } = tempLog();
-    const [first, second, third] = recordAll(log, [entry(1), entry(2), entry(3)], actor);
+    const [first, second, third] = recordAll(opener(log), [entry(1), entry(2), entry(3)], actor);
     expect(
       log
         .recent({})
@@ -169,10 +169,21 @@ describe("recordAll", () => {
     ]);
   });
 
+  test("is not open while the operations run", async () => {
+    const { log } = tempLog();
+    let open = 0;
+    const counted = () => {
+      open++;
+      return { ...log, close: () => void open-- };
+    };
+    for (const one of recordAll(counted, [entry(1), entry(2)], actor)) await one.run(async () => expect(open).toBe(0));
+    expect(told(log)).toHaveLength(4);
+  });
+
   test("writes no intent when one of them cannot be written", () => {
     const { path, log } = tempLog();
     const locked = lock(path);
-    expect(() => recordAll(log, [entry(1), entry(2)], actor)).toThrow(
+    expect(() => recordAll(opener(log), [entry(1), entry(2)], actor)).toThrow(
       /^Nothing was done.*: operation_1 on target-1, operation_2 on target-2\. /,
     );
     locked.close();

@@ -81,10 +81,10 @@ test("install and uninstall, 70 times", async () => {
     await sh(`test ! -x /usr/bin/opdbus-pve || ${REMOVE.join(" ")}`);
     expect(
       await sh(
-        `find / -xdev -path /proc -prune -o -path /root -prune -o -path /usr/share -prune -o -name '*opdbus*' -path '/var/lib/*' -print; ls -d ${POOL} 2>&1 || true`,
+        `find /etc /var/lib /usr/lib -xdev \\( -name '*opdbus*' -o -name '*op-dbus*' -o -path ${POOL} \\) -print`,
       ),
       `seed ${SEED}`,
-    ).toMatch(/No such file/);
+    ).toBe("");
     expect(await listLoopDevices(node.root)).toEqual([]);
     await again();
     for (let kill = 0; kill < 9; kill++) await killed(INSTALL, 700);
@@ -114,9 +114,8 @@ test("a template build, 20 times", async () => {
   for (let kill = 0; kill < 20; kill++) await killed(build, 9000);
   await sh(`op-dbus template build small; op-dbus template prune small --keep 1 --yes`);
   expect(await host(), `seed ${SEED}`).toBe(whole);
-  expect(
-    await sh("op-dbus template verify small; find /tmp /var/tmp -name 'mmdebstrap*'; pgrep -c mmdebstrap || true"),
-  ).toMatch(/\n0\n$/);
+  await sh("op-dbus template verify small");
+  expect(await sh("find /tmp /var/tmp -name 'mmdebstrap*'; pgrep --list-full mmdebstrap || true")).toBe("");
 });
 
 test("create and destroy, 90 times", async () => {

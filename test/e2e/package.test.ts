@@ -191,6 +191,34 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
     expect(await node.run(["op-dbus", "audit", "verify"])).toMatchObject({ exitCode: 0 });
   });
 
+  test.each([
+    ["the program", [], "The program is gone.\n", "/etc/opdbus/opdbus.toml\n"],
+    ["the program and its settings", ["--settings"], "The program and its settings are gone.\n", ""],
+  ])("uninstalled, %s: containers run on, and the record has all of it", async (_, options, said, kept) => {
+    const around = await surroundings();
+    const pid = await sh("lxc-info -n web-01 -p -H");
+    const gone = await node.run(["opdbus-pve", "uninstall", ...options, "--yes"]);
+    expect(gone).toMatchObject({ exitCode: 0, stdout: said });
+    expect(await sh("lxc-info -n web-01 -p -H")).toBe(pid);
+    expect(await surroundings()).toBe(around);
+    expect(await sh("ls -d /usr/lib/opdbus-pve /etc/opdbus/opdbus.toml 2>/dev/null || true")).toBe(kept);
+    expect(await sh("systemctl is-system-running")).toBe("running\n");
+    expect(await apt("install", await bringDeb(node, deb))).toMatchObject({ exitCode: 0 });
+    expect(await node.run(["opdbus-pve", "install", "--yes"])).toMatchObject({ exitCode: 0 });
+    const log = JSON.parse(
+      await sh("op-dbus audit log --operation uninstall_step --target package --lines 99 --json"),
+    ) as {
+      rows: { id: number; metadata: { status: string; intent?: number } }[];
+    };
+    const [begun, ended] = log.rows.slice(-2);
+    expect([begun?.metadata.status, ended?.metadata.status, ended?.metadata.intent]).toEqual([
+      "started",
+      "ok",
+      begun?.id,
+    ]);
+    expect(await node.run(["op-dbus", "audit", "verify"])).toMatchObject({ exitCode: 0 });
+  });
+
   test("uninstalled, nothing of ours is left, but only when host and containers were named", async () => {
     const uninstall = (...argv: string[]) => node.run(["opdbus-pve", "uninstall", "--everything", ...argv]);
     expect(await uninstall("--dry-run")).toMatchObject({
@@ -208,7 +236,10 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
     expect(await uninstall("--destroy-containers", "--confirm-host", "other")).toMatchObject({ exitCode: 2 });
     expect(await sh("lxc-ls --running")).toContain("web-01");
     const gone = await uninstall("--destroy-containers", "--confirm-host", name);
-    expect(gone).toMatchObject({ exitCode: 0, stdout: "All of it is gone.\n" });
+    expect(gone).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringMatching(/^All of it is gone, but for:\n {2}the system group opdbus\n/),
+    });
     expect(
       await sh(
         `find / -xdev \\( -path /proc -o -path /sys -o -path /tmp -o -path /root -o -path /var/log -o -path /var/cache/apt \\) -prune -o -name '*op*dbus*' -print | sort`,

@@ -117,6 +117,16 @@ test.runIf(isRoot)("a crash between appending and removing the journal repeats n
   ]);
 });
 
+test.runIf(isRoot)("an outcome finds its intent, also one that was moved long before", () => {
+  const [begun, ended] = rowsAfter("late").filter(({ target }) => target === "long");
+  expect(ended).toMatchObject({ metadata: { status: "ok", intent: begun?.id } });
+});
+
+test.runIf(isRoot)("processes that move the journal at the same time move each line once", () => {
+  const moved = rowsAfter("two").filter(({ operation }) => operation === "x");
+  expect(moved.map(({ target }) => target)).toEqual(Array.from({ length: 1500 }, (_, i) => String(i)));
+});
+
 test.runIf(isRoot)("a line that a crash cut short costs no other line", () => {
   const rows = rowsAfter("cut-line");
   expect(rows.slice(1).map(({ target }) => target)).toEqual(["audit", "audit"]);

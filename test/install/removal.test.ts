@@ -1,14 +1,29 @@
 import { describe, expect, test } from "vitest";
 import { settingsSchema } from "../../src/config/settings.ts";
 import { createContainer, prepareCreate } from "../../src/containers/create.ts";
+import { listContainers } from "../../src/containers/record.ts";
 import { UserError } from "../../src/host/errors.ts";
 import type { Host } from "../../src/host/host.ts";
 import type { MemoryHost } from "../memory-host.ts";
 import { installSteps } from "../../src/install/install-steps.ts";
-import { applyRemovals, planRemovals, removalParts, revealPool } from "../../src/install/removal.ts";
+import {
+  applyRemovals,
+  planRemovals,
+  refuseBlockedRemoval,
+  removalParts,
+  revealPool,
+} from "../../src/install/removal.ts";
 import { applySteps, type Recorder } from "../../src/install/run-steps.ts";
 import type { Degree } from "../../src/install/step.ts";
-import { POOL, POOL_IMAGE, POOL_MOUNT_UNIT_FILE } from "../../src/paths.ts";
+import {
+  HOST_STATE,
+  IMAGE_GOING,
+  POOL,
+  POOL_IMAGE,
+  POOL_MOUNT_UNIT,
+  POOL_MOUNT_UNIT_FILE,
+  SETTINGS,
+} from "../../src/paths.ts";
 import type { PoolRequest } from "../../src/pool/plan-pool.ts";
 import { debianHost } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";
@@ -16,7 +31,6 @@ import { diesAt } from "../dies-at.ts";
 const unrecorded: Recorder = (_operation, _target, _details, change) => change();
 const say = () => {};
 const steps = (pool: PoolRequest) => installSteps(settingsSchema.parse({}), pool).filter(({ id }) => id !== "audit");
-const PARTS = removalParts(steps({}));
 
 async function installed(root: "btrfs" | "ext4", pool: PoolRequest, files = {}): Promise<MemoryHost> {
   const host = debianHost({ root, files });
@@ -25,8 +39,9 @@ async function installed(root: "btrfs" | "ext4", pool: PoolRequest, files = {}):
   return host;
 }
 
-const remove = (host: Host, degree: Degree) => applyRemovals(PARTS, host, degree, say, unrecorded);
-const plan = (host: Host, degree: Degree) => planRemovals(PARTS, host, degree);
+const parts = async (host: Host) => removalParts(steps({}), await listContainers(host));
+const remove = async (host: Host, degree: Degree) => applyRemovals(await parts(host), host, degree, say, unrecorded);
+const plan = async (host: Host, degree: Degree) => planRemovals(await parts(host), host, degree);
 /** What is left to do, as sentences. */
 const left = async (host: Host, degree: Degree) =>
   (await plan(host, degree)).flatMap(({ finding }) => (finding.state === "change" ? finding.changes : []));
@@ -161,9 +176,10 @@ describe("what is not ours, or in use, stays and is told; the program stays with
 
   test("a pool that somebody stands in", async () => {
     const host = await installed("ext4", LOOP);
-    host.script("systemctl disable", { exitCode: 1, stderr: "Job for mount failed: target is busy" });
+    host.script("systemctl stop", { exitCode: 1, stderr: "Job for mount failed: target is busy" });
     expect((await told(host))[0]).toEqual(["subvolumes", expect.stringContaining("target is busy")]);
     expect(await host.stat(POOL_IMAGE)).toBeDefined();
+    expect((await host.probe(["systemctl", "is-enabled", POOL_MOUNT_UNIT])).exitCode, "it comes back at boot").toBe(0);
   });
 
   test("a container that cannot be destroyed keeps the pool", async () => {
@@ -172,24 +188,134 @@ describe("what is not ours, or in use, stays and is told; the program stays with
     host.script("systemctl is-enabled lxc@web-01.service", () => {
       throw new UserError("systemd does not answer");
     });
-    expect((await told(host)).map(([id]) => id)).toEqual([
-      "containers",
-      "subvolumes",
-      "environment",
-      "host-state",
-      "package",
-    ]);
+    expect((await told(host)).map(([id]) => id)).toEqual(["containers", "subvolumes", "host-state", "package"]);
     expect(await host.stat(`${POOL}/@containers/web-01/rootfs`)).toBeDefined();
   });
 
-  test("ids that a container of somebody else maps", async () => {
+  test("a file of a pool that nothing mounts: nobody can see what is in it", async () => {
     const host = await installed("ext4", LOOP);
-    host.tree.put("/var/lib/lxc/theirs/config", { text: "lxc.idmap = u 0 100000 65536\n" });
-    expect(await told(host)).toEqual([
-      ["environment", "root's subordinate ids from 100000 on are used by /var/lib/lxc/theirs/config"],
-      ["host-state", "it stays until this can be removed, too: environment"],
-      ["package", "it stays until this can be removed, too: environment"],
+    await addContainer(host, "web-01");
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await host.remove(POOL_MOUNT_UNIT_FILE);
+    expect(await revealPool(host)).toBe(false);
+    const planned = await plan(host, "everything");
+    expect(() => refuseBlockedRemoval(planned)).toThrow(
+      expect.objectContaining({
+        message: expect.stringContaining(`subvolumes: nobody can see what is in ${POOL_IMAGE}`),
+        hint: expect.stringContaining("opdbus-pve install --pool-size"),
+        exitCode: 3,
+      }),
+    );
+    expect((await told(host))[0]?.[0]).toBe("subvolumes");
+    expect(await host.readText(POOL_IMAGE)).toBe("btrfs");
+  });
+
+  test("a pool in a file that was mounted by hand is not taken for one on a disk", async () => {
+    const host = await installed("ext4", LOOP);
+    await host.remove(POOL_MOUNT_UNIT_FILE);
+    expect((await told(host))[0]).toEqual(["subvolumes", expect.stringContaining(`what is in ${POOL_IMAGE}`)]);
+    expect(await host.stat(`${POOL}/@containers`)).toBeDefined();
+  });
+
+  test("what a removal left of an earlier pool does not give the next one away", async () => {
+    const host = await installed("ext4", LOOP);
+    host.tree.put(IMAGE_GOING, { text: "" });
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await host.remove(POOL_MOUNT_UNIT_FILE);
+    expect((await told(host))[0]?.[0]).toBe("subvolumes");
+    expect(await host.stat(POOL_IMAGE)).toBeDefined();
+  });
+
+  test("a container that was made after the admin was asked", async () => {
+    const host = await installed("btrfs", {});
+    await addContainer(host, "web-01");
+    const asked = await parts(host);
+    await addContainer(host, "web-02");
+    const outcomes = await applyRemovals(asked, host, "everything", say, unrecorded);
+    expect(outcomes.filter(({ outcome }) => outcome === "left").map(({ id, reason }) => [id, reason])).toEqual([
+      ["subvolumes", "the container web-02 is in the pool"],
+      ["host-state", "it stays until this can be removed, too: subvolumes"],
+      ["package", "it stays until this can be removed, too: subvolumes"],
     ]);
+    expect(await listContainers(host)).toEqual(["web-02"]);
+  });
+
+  test.each([SETTINGS, HOST_STATE])("what somebody mounted in %s", async (folder) => {
+    const host = await installed("btrfs", {});
+    const mounts = (await host.readText("/proc/self/mountinfo")) ?? "";
+    host.tree.put(`${folder}/data/theirs`, { text: "theirs" });
+    host.tree.put("/proc/self/mountinfo", {
+      text: `${mounts}98 27 0:61 / ${folder}/data rw shared:98 - ext4 /dev/sdc rw\n`,
+    });
+    expect((await told(host))[0]?.[1]).toContain(`something is mounted in it, at ${folder}/data`);
+    expect(await host.readText(`${folder}/data/theirs`)).toBe("theirs");
+  });
+
+  const REMAINS = [
+    ["installed", true],
+    ["unpacked", true],
+    ["half-configured", true],
+    ["half-installed", true],
+    ["triggers-awaited", true],
+    ["config-files", false],
+    ["not-installed", false],
+  ] as const;
+  test.each(REMAINS)("a package that is %s: there is something to remove: %s", async (status, remains) => {
+    const host = await installed("btrfs", {});
+    host.tree.put("/var/lib/dpkg/status", { text: status });
+    expect((await left(host, "program")).includes("Remove the Debian package opdbus-pve")).toBe(remains);
+    expect((await left(host, "settings")).includes("Purge the Debian package opdbus-pve")).toBe(
+      status !== "not-installed",
+    );
+  });
+
+  test("a package that dpkg cannot remove, and where it says why", async () => {
+    const host = await installed("btrfs", {});
+    const unit = "--quiet --collect --wait --unit=opdbus-pve-removal --service-type=exec";
+    host.script(`systemd-run ${unit} -- dpkg --remove`, { exitCode: 1 });
+    const [, gone] = (await remove(host, "program")).filter(({ outcome }) => outcome !== "already");
+    expect(gone).toMatchObject({
+      id: "package",
+      outcome: "left",
+      reason: "`dpkg --remove opdbus-pve` failed",
+      hint: "journalctl --no-pager --unit opdbus-pve-removal   # says why",
+    });
+  });
+
+  const USERS_OF_IDS = [
+    ["/var/lib/lxc/theirs/config", "lxc.idmap = u 0 100000 65536\n"],
+    ["/var/lib/lxc/theirs/config", "lxc.idmap = u 0 0 1000\nlxc.idmap = u 1000 101000 10\n"],
+    ["/etc/lxc/default.conf", "lxc.idmap = g 0 90000 20000\n"],
+    ["/etc/pve/lxc/101.conf", "arch: amd64\nunprivileged: 1\n"],
+    ["/etc/pve/lxc/102.conf", "lxc.idmap: u 0 165535 1\n"],
+  ];
+  test.each(USERS_OF_IDS)("ids that %s maps stay root's, and that is said", async (path, text) => {
+    const host = await installed("ext4", LOOP);
+    host.tree.put(path, { text });
+    const outcomes = await remove(host, "everything");
+    expect(outcomes.find(({ id }) => id === "environment")).toMatchObject({
+      outcome: "already",
+      stays: [`root's subordinate ids from 100000 on, which ${path} uses`],
+    });
+    expect(outcomes.filter(({ outcome }) => outcome === "left")).toEqual([]);
+    expect(await host.readText("/etc/subuid")).toBe("root:100000:65536\n");
+  });
+
+  test("ids of other containers than those of this range do not hold it", async () => {
+    const host = await installed("ext4", LOOP);
+    host.tree.put("/var/lib/lxc/theirs/config", {
+      text: "lxc.idmap = u 0 165536 65536\nlxc.idmap = g 0 34464 65536\n",
+    });
+    host.tree.put("/etc/pve/lxc/101.conf", { text: "arch: amd64\n" });
+    await remove(host, "everything");
+    expect(await host.readText("/etc/subuid")).toBe("");
+  });
+
+  test("ids that Incus gives to its containers", async () => {
+    const host = await installed("ext4", LOOP);
+    host.tree.put("/var/lib/incus/containers/c1", {});
+    await remove(host, "everything");
+    expect(await host.readText("/etc/subuid")).toBe("root:100000:65536\n");
   });
 
   test("ids that root had before", async () => {
@@ -203,13 +329,11 @@ describe("what is not ours, or in use, stays and is told; the program stays with
 
   test("a disk keeps its file system, emptied, and that is said", async () => {
     const host = await installed("ext4", DEVICE, { "/dev/sdb": "" });
-    expect(await left(host, "everything")).toContainEqual(
-      expect.stringContaining("an empty BTRFS stays on /dev/disk/by-uuid/"),
-    );
-    await remove(host, "everything");
+    const outcomes = await remove(host, "everything");
+    expect(outcomes.find(({ id }) => id === "subvolumes")?.stays).toEqual([
+      expect.stringMatching(/^an empty BTRFS on \/dev\/disk\/by-uuid\//),
+    ]);
     expect(await host.readText("/dev/sdb")).toBe("btrfs");
-    expect(host.commands.filter((command) => /wipefs|mkfs/.test(command))).toEqual(
-      ["mkfs.btrfs --quiet --label opdbus -- /dev/sdb"].slice(1),
-    );
+    expect(host.commands.filter((command) => /wipefs|mkfs|blkdiscard/.test(command))).toEqual([]);
   });
 });

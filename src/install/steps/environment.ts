@@ -1,11 +1,11 @@
 import { ID_RANGE_SIZE, LAST_ID } from "../../config/limits.ts";
-import { findIdRange, nextFreeId } from "../../containers/id-range.ts";
+import { findIdRange, mappedIds, nextFreeId, overlap } from "../../containers/id-range.ts";
 import { isLinked, LXC_PATH } from "../../containers/lxc-link.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
 import { listMounts, mountHolding } from "../../host/mounts.ts";
 import { noteOnReceipt, readReceipt } from "../receipt.ts";
-import { changesNeeded, type Finding, OK, type Removal, type Step } from "../step.ts";
+import { changesNeeded, type Finding, OK, PART, type Removal, type Step } from "../step.ts";
 
 const DEPLOYMENT_TYPE = `${SETTINGS}/deployment-type`;
 
@@ -132,14 +132,8 @@ const removal: Removal = {
   async check(host, degree, before) {
     const start = await ownRange(host);
     if (degree !== "everything" || start === undefined) return OK;
-    const user = await findUserOfRange(host, start, before.has("containers"));
-    if (user !== undefined) {
-      return {
-        state: "blocked",
-        reason: `root's subordinate ids from ${start} on are used by ${user}`,
-        hint: `opdbus-pve uninstall --everything   # again, when that is gone; or keep the ids`,
-      };
-    }
+    const user = await findUserOfRange(host, start, before.has(PART.containers));
+    if (user !== undefined) return { ...OK, stays: [`root's subordinate ids from ${start} on, which ${user} uses`] };
     return changesNeeded([`Take the subordinate ids from ${start} on away from root (/etc/subuid, /etc/subgid)`]);
   },
   async apply(host) {
@@ -169,15 +163,36 @@ async function ownRange(host: HostView): Promise<number | undefined> {
   return idRangeStart !== undefined && (await findIdRange(host)) === idRangeStart ? idRangeStart : undefined;
 }
 
-/** A configuration of LXC's that maps these ids: anybody's, or only those that are not of containers of ours. */
+/** Others that give root's subordinate ids to containers, where they keep those: each takes what /etc/subuid has. */
+const OTHER_MANAGERS = {
+  Incus: "/var/lib/incus/containers",
+  LXD: "/var/lib/lxd/containers",
+  "LXD's snap": "/var/snap/lxd/common/lxd/containers",
+};
+
+/** Containers of Proxmox VE that run with mapped ids, and the map of those that name none. */
+const PVE_CONTAINERS = "/etc/pve/lxc";
+const PVE_DEFAULT_MAP = "lxc.idmap: u 0 100000 65536";
+
+/**
+ * What maps some of these ids.
+ * @param onlyForeign leaves out containers of ours
+ */
 async function findUserOfRange(host: HostView, start: number, onlyForeign: boolean): Promise<string | undefined> {
+  const own = { start, size: ID_RANGE_SIZE };
   const files = ["/etc/lxc/default.conf"];
   for (const name of (await host.list(LXC_PATH)) ?? []) {
     if (!onlyForeign || !(await isLinked(host, name))) files.push(`${LXC_PATH}/${name}/config`);
   }
+  files.push(...((await host.list(PVE_CONTAINERS)) ?? []).map((name) => `${PVE_CONTAINERS}/${name}`));
   for (const file of files) {
-    const lines = ((await host.readText(file)) ?? "").split("\n");
-    if (lines.some((line) => /^\s*lxc\.idmap\s*=/.test(line) && line.split(/\s+/).includes(String(start)))) return file;
+    const config = (await host.readText(file)) ?? "";
+    const named = mappedIds(config);
+    const mapped = named.length === 0 && /^unprivileged:\s*1$/m.test(config) ? mappedIds(PVE_DEFAULT_MAP) : named;
+    if (mapped.some((ids) => overlap(ids, own))) return file;
+  }
+  for (const [manager, folder] of Object.entries(OTHER_MANAGERS)) {
+    if (((await host.list(folder)) ?? []).length > 0) return manager;
   }
   return undefined;
 }

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import type { Host, HostView } from "../../host/host.ts";
+import { refuseMountsIn } from "../../host/mounts.ts";
 import { PACKAGE, SERVICE, SETTINGS } from "../../paths.ts";
 import { TREE } from "../../tree.ts";
 import { planShippedFiles, type ShippedFile, writeShippedFiles } from "../shipped-files.ts";
@@ -34,6 +35,7 @@ export function programStep(): Step {
     removal: {
       async check(host, degree) {
         if (degree === "program" || (await host.stat(SETTINGS)) === undefined) return OK;
+        await refuseMountsIn(host, SETTINGS);
         return changesNeeded([`Remove ${SETTINGS} with all settings, definitions and credentials in it`]);
       },
       apply: (host) => host.remove(SETTINGS),

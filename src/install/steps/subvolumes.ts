@@ -1,5 +1,5 @@
 import type { Host, HostView } from "../../host/host.ts";
-import { CONTAINERS, POOL, TEMPLATES } from "../../paths.ts";
+import { CONTAINERS, POOL, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, TEMPLATES } from "../../paths.ts";
 import { LXC_PATH } from "../../containers/lxc-link.ts";
 import { discard, findAbandoned } from "../../pool/claims.ts";
 import { SUBVOLUMES } from "../../pool/layout.ts";
@@ -9,18 +9,18 @@ import type { PoolRequest } from "../../pool/plan-pool.ts";
 import { planRemoval, removePool } from "../../pool/remove-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { SCRATCH } from "../../templates/scratch.ts";
-import { changesNeeded, type Finding, OK, type Step } from "../step.ts";
+import { changesNeeded, type Finding, OK, PART, type Step } from "../step.ts";
 
 /** Step 2: the pool, its subvolumes, their compression and modes. */
 export function subvolumesStep(request: PoolRequest): Step {
   return {
-    id: "subvolumes",
+    id: PART.pool,
     title: "Create the BTRFS pool and its subvolumes",
     notYet: [],
     async check(host) {
       const pool = await findPool(host, request);
       if (pool.state === "blocked") return pool;
-      if (pool.state === "ready") return checkSubvolumes(host);
+      if (pool.state === "ready") return checkReady(host);
       if (pool.make.kind === "mount") return changesNeeded(pool.changes);
       const names = SUBVOLUMES.map(({ name }) => name).join(", ");
       return changesNeeded([...pool.changes, `Create the subvolumes ${names}`]);
@@ -28,12 +28,13 @@ export function subvolumesStep(request: PoolRequest): Step {
     async apply(host, report) {
       const pool = await findPool(host, request);
       if (pool.state === "make") await makePool(host, pool.make, report);
+      if (!(await comesBack(host))) await host.run(["systemctl", "enable", "--quiet", POOL_MOUNT_UNIT]);
       await makeSubvolumes(host);
       for (const path of await findLeftovers(host)) await discard(host, path);
     },
     removal: {
       check: async (host, degree, before) =>
-        degree === "everything" ? planRemoval(host, { containersGo: before.has("containers") }) : OK,
+        degree === "everything" ? planRemoval(host, { containersGo: before.has(PART.containers) }) : OK,
       apply: (host) => removePool(host),
     },
   };
@@ -47,6 +48,19 @@ async function findLeftovers(host: HostView): Promise<string[]> {
     for (const name of await findAbandoned(host, folder)) found.push(`${folder}/${name}`);
   }
   return found;
+}
+
+async function checkReady(host: HostView): Promise<Finding> {
+  const finding = await checkSubvolumes(host);
+  if (finding.state === "blocked" || (await comesBack(host))) return finding;
+  const changes = finding.state === "change" ? finding.changes : [];
+  return changesNeeded([`Mount the pool at each boot again (${POOL_MOUNT_UNIT})`, ...changes]);
+}
+
+/** Whether the pool will be there after the next boot, as far as that is for its unit to say. */
+async function comesBack(host: HostView): Promise<boolean> {
+  if ((await host.stat(POOL_MOUNT_UNIT_FILE)) === undefined) return true;
+  return (await host.probe(["systemctl", "is-enabled", POOL_MOUNT_UNIT])).exitCode === 0;
 }
 
 async function checkSubvolumes(host: HostView): Promise<Finding> {
