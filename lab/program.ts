@@ -15,7 +15,8 @@ export const LAB_SETTINGS = "/etc/opdbus/conf.d/lab.toml";
  * @param version that of package.json unless given
  */
 export async function buildLabDeb(version?: string): Promise<string> {
-  return buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "none", ...(version !== undefined && { version }) });
+  const named = version === undefined ? {} : { version };
+  return buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "none", folder: "lab", ...named });
 }
 
 /**

@@ -35,6 +35,8 @@ export interface DebOptions {
   readonly compression: "xz" | "none";
   /** That of package.json unless given. */
   readonly version?: string;
+  /** Where the package goes, in build/; build/ itself unless given. */
+  readonly folder?: string;
 }
 
 /**
@@ -42,7 +44,7 @@ export interface DebOptions {
  * Debian's policy asks for. The same source gives the same bytes.
  * @returns the package's file
  */
-export async function buildDeb({ sourceDateEpoch, compression, version }: DebOptions): Promise<string> {
+export async function buildDeb({ sourceDateEpoch, compression, version, folder = "" }: DebOptions): Promise<string> {
   const tree = await buildTree(version);
   rmSync(STAGE, { recursive: true, force: true });
   cpSync(join(ROOT, "packaging/root"), STAGE, { recursive: true });
@@ -80,7 +82,8 @@ export async function buildDeb({ sourceDateEpoch, compression, version }: DebOpt
     write(`DEBIAN/${script}`, read(`packaging/debian/${script}`));
   }
   normalise(sourceDateEpoch);
-  const deb = join(ROOT, `build/${NAME}_${tree.version}_amd64.deb`);
+  mkdirSync(join(ROOT, "build", folder), { recursive: true });
+  const deb = join(ROOT, "build", folder, `${NAME}_${tree.version}_amd64.deb`);
   // threads of xz decide how the stream is cut, and with that the bytes
   const argv = ["--root-owner-group", `-Z${compression}`, "--threads-max=2", "--build", STAGE, deb];
   await execa("dpkg-deb", argv, { env: { SOURCE_DATE_EPOCH: String(sourceDateEpoch) } });

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, readdirSync, rmSync } from "node:fs";
+import { basename, dirname, join, resolve } from "node:path";
 import { UserError } from "../host/errors.ts";
 import { GENESIS, SCHEMA } from "./chain.ts";
 import { connect, explaining } from "./database.ts";
@@ -12,8 +12,8 @@ import { connect, explaining } from "./database.ts";
  * `Date.now`). Returns whether it was made; a file that is there already is
  * left alone, and `openAuditLog` judges it. The log is built under a temporary
  * name and linked to its own, so that a crash leaves either no log or a whole
- * one (and perhaps a `<path>.new-…` to delete), and that of several processes
- * one makes it. Throws `UserError` when the directory cannot be written, and
+ * one (and perhaps a draft, which the next call deletes), and that of several
+ * processes one makes it. Throws `UserError` when the directory cannot be written, and
  * when a write-ahead log without its database lies there.
  */
 export function createAuditLog(path: string, now: () => number = Date.now): boolean {
@@ -28,7 +28,8 @@ export function createAuditLog(path: string, now: () => number = Date.now): bool
     );
   }
   return explaining("create", path, () => {
-    const draft = `${resolve(path)}.new-${randomUUID()}`;
+    sweepDrafts(path);
+    const draft = `${resolve(path)}${DRAFT}${process.pid}-${randomUUID()}`;
     try {
       writeDraft(draft, Math.floor(now() / 1000));
       return linkIfAbsent(draft, path);
@@ -36,6 +37,17 @@ export function createAuditLog(path: string, now: () => number = Date.now): bool
       for (const suffix of ["", "-wal", "-shm"]) rmSync(`${draft}${suffix}`, { force: true });
     }
   });
+}
+
+const DRAFT = ".new-";
+
+/** Deletes the drafts of processes that are no more. */
+function sweepDrafts(path: string): void {
+  const start = `${basename(path)}${DRAFT}`;
+  for (const name of readdirSync(dirname(path))) {
+    const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(dirname(path), name), { force: true });
+  }
 }
 
 function writeDraft(draft: string, timestamp: number): void {

@@ -1,3 +1,4 @@
+import { Interrupted, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { RUNTIME } from "../paths.ts";
 import { VERSION } from "../version.ts";
@@ -22,7 +23,12 @@ export async function cachedSettings(host: Host): Promise<Settings> {
   if (kept?.key === key) return kept.settings;
   const { mergeSettings } = await import("./load-settings.ts");
   const settings = mergeSettings(files);
-  await host.makeDirectory(RUNTIME, { mode: 0o755 });
-  await host.writeText(CACHE, JSON.stringify({ key, settings }), { mode: 0o600 });
+  try {
+    await host.makeDirectory(RUNTIME, { mode: 0o755 });
+    await host.writeText(CACHE, JSON.stringify({ key, settings }), { mode: 0o600 });
+  } catch (error) {
+    // it saves time, and a full /run must not keep anybody from work
+    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
+  }
   return settings;
 }

@@ -8,6 +8,7 @@ import {
   type Shape,
   tableOf,
 } from "../config/written-json.ts";
+import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { HOST_STATE } from "../paths.ts";
 
@@ -30,9 +31,18 @@ const SHAPE: Shape<Receipt> = {
 
 const EMPTY: Receipt = { schema: 1, shipped: {} };
 
-/** The receipt of this host; an empty one where there is none, or none that can be read. */
+/**
+ * The receipt of this host; an empty one where there is none.
+ * @throws {UserError} when it is damaged, or of a later version: what it says must not be lost
+ */
 export async function readReceipt(host: HostView): Promise<Receipt> {
-  return readWritten(await host.readText(RECEIPT), SHAPE) ?? EMPTY;
+  const text = await host.readText(RECEIPT);
+  if (text === undefined) return EMPTY;
+  const receipt = readWritten(text, SHAPE);
+  if (receipt !== undefined) return receipt;
+  throw new UserError(`Unable to read ${RECEIPT}: it is damaged, or of a later version of this program`, {
+    hint: `mv ${RECEIPT} ${RECEIPT}.before   # then nobody knows any more which files are as they were shipped`,
+  });
 }
 
 /** Writes something down, before it is done: what was cut off is then undone, too. */

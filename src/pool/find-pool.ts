@@ -79,7 +79,7 @@ async function describeReady(
   const asked = sizeBytes !== undefined ? `a file of ${inMiB(sizeBytes)}` : device;
   const met =
     sizeBytes !== undefined
-      ? image?.size === sizeBytes
+      ? (image?.size ?? 0) >= sizeBytes
       : device === undefined ||
         (kind === "device" && (await realDevice(host, source)) === (await realDevice(host, device)));
   if (met) return { state: "ready", kind };

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, statSync } from "node:fs";
+import { existsSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import * as fc from "fast-check";
@@ -66,6 +66,17 @@ describe("createAuditLog", () => {
     const path = join(tempDirectory(), "blockchain.db");
     expect(createAuditLog(path)).toBe(true);
     expect(essence(path)).toEqual(essence(customerDatabase()));
+  });
+
+  test("deletes what a dead process had begun, and nothing that lives", () => {
+    const directory = tempDirectory();
+    const path = join(directory, "blockchain.db");
+    const living = `blockchain.db.new-${process.ppid}-6c0f7a52`;
+    for (const name of ["blockchain.db.new-4194304999-6c0f7a52", "blockchain.db.new-4194304999-6c0f7a52-wal", living]) {
+      writeFileSync(join(directory, name), "half");
+    }
+    expect(createAuditLog(path)).toBe(true);
+    expect(readdirSync(directory)).toEqual(["blockchain.db", living]);
   });
 
   test("uses the clock in seconds, makes one file of mode 0600, and leaves an existing one alone", () => {

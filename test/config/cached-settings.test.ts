@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { cachedSettings } from "../../src/config/cached-settings.ts";
+import { Interrupted, UserError } from "../../src/host/errors.ts";
 import { memoryHost } from "../memory-host.ts";
 
 const MAIN = "/etc/opdbus/opdbus.toml";
@@ -19,6 +20,14 @@ test("settings are read again when a file changes, comes or goes, and only then"
   expect(await inForce()).toBe(5);
   await host.remove("/etc/opdbus/conf.d/a.toml");
   expect(await inForce()).toBe(4);
+});
+
+test("a machine that cannot keep them gives them all the same", async () => {
+  const host = memoryHost({ files: { [MAIN]: cores(3), "/run/": "" } });
+  const full = () => Promise.reject(new UserError("Unable to change /run/opdbus: no space is left on the disk"));
+  expect((await cachedSettings({ ...host, writeText: full })).container.defaults.cores).toBe(3);
+  const interrupted = () => Promise.reject(new Interrupted());
+  await expect(cachedSettings({ ...host, writeText: interrupted })).rejects.toThrow("interrupted");
 });
 
 test("nonsense is refused also where good settings were kept, and a broken cache is no obstacle", async () => {

@@ -23,10 +23,11 @@ let work: string;
 beforeAll(async () => {
   work = await mkdtemp(join(tmpdir(), "opdbus-package-"));
   later = await withOtherSettings(await buildLabDeb(NEXT));
-  const options = { sourceDateEpoch: 1_800_000_000, compression: "xz" } as const;
+  const options = { sourceDateEpoch: 1_800_000_000, compression: "xz", folder: "lab" } as const;
   const first = digestOf(await buildDeb(options));
-  deb = join(work, basename(await buildDeb(options)));
-  cpSync(join(import.meta.dirname, "../../build", basename(deb)), deb);
+  const built = await buildDeb(options);
+  deb = join(work, basename(built));
+  cpSync(built, deb);
   expect(digestOf(deb), "two builds, one digest").toBe(first);
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -185,9 +186,16 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
     });
     expect(await sh("ls -d /etc/opdbus /var/cache/opdbus-pve 2>&1 || true")).not.toMatch(/^\//m);
     expect(await surroundings()).toBe(around);
-    expect(await apt("install", await bringDeb(node, deb))).toMatchObject({ exitCode: 0 });
-    expect(await node.run(["opdbus-pve", "install", "--yes"])).toMatchObject({ exitCode: 0 });
-    expect(await sh("op-dbus container list")).toMatch(/web-01 +running/);
+    await sh(`mkdir -p /root/handed-out; mv ${await bringDeb(node, deb)} /root/handed-out/`);
+    await cp(
+      join(import.meta.dirname, "../../install-opdbus.sh"),
+      join(node.root, "root/handed-out/install-opdbus.sh"),
+    );
+    expect(await node.run(["sh", "/root/handed-out/install-opdbus.sh", "--yes"])).toMatchObject({
+      exitCode: 0,
+      stdout: expect.stringContaining("operation-dbus node now"),
+    });
+    expect(await sh("op-dbus container list; op-dbus --version")).toMatch(/web-01 +running[^]*\n0\./);
     expect(await node.run(["op-dbus", "audit", "verify"])).toMatchObject({ exitCode: 0 });
   });
 
@@ -276,6 +284,19 @@ describe.each(["0.1.0-first", "0.1.0-last"])("a host that installed %s without a
   });
   afterAll(() => stopNode(name));
 
+  test("whose package cannot be unpacked goes on with what it had", async () => {
+    await sh(`mkdir -p /tmp/other/DEBIAN /tmp/other/usr/share/doc/opdbus-pve
+      printf 'Package: other\\nVersion: 1\\nArchitecture: all\\nMaintainer: x <x@y.z>\\nDescription: x\\n' >/tmp/other/DEBIAN/control
+      touch /tmp/other/usr/share/doc/opdbus-pve/copyright; dpkg-deb --build /tmp/other /root/other.deb; dpkg -i /root/other.deb`);
+    const before = await sh("find /usr/lib/opdbus-pve /etc/opdbus /etc/systemd /usr/local/bin | sort");
+    const refused = await node.run(["dpkg", "--install", await bringDeb(node, deb)]);
+    expect(refused).toMatchObject({ exitCode: 1, stderr: expect.stringContaining("trying to overwrite") });
+    expect(await sh("op-dbus --version")).toBe("old\n");
+    await sh(`rm ${LAB_SETTINGS}`);
+    expect(await sh("find /usr/lib/opdbus-pve /etc/opdbus /etc/systemd /usr/local/bin | sort")).toBe(before);
+    expect(await sh("dpkg --purge other; dpkg --audit; ls -d /usr/lib/opdbus-pve.*")).not.toContain("opdbus-pve");
+  });
+
   test("is taken over: nothing old hides the new, and it is one upgrade", async () => {
     expect(await sh("op-dbus --version")).toBe("old\n");
     const path = await bringDeb(node, deb);
@@ -285,7 +306,7 @@ describe.each(["0.1.0-first", "0.1.0-last"])("a host that installed %s without a
     expect(await sh("find /usr/local/bin /etc/systemd/system -name '*op*dbus*' -printf '%p %l\\n'")).toBe(
       "/etc/systemd/system/multi-user.target.wants/opdbus.service /usr/lib/systemd/system/opdbus.service\n",
     );
-    expect(await sh("ls /usr/lib/opdbus-pve")).not.toMatch(/current|0\.1\.0/);
+    expect(await sh("ls /usr/lib/opdbus-pve; ls -d /usr/lib/opdbus-pve.*")).not.toMatch(/current|0\.1\.0|before/);
     const installed = await node.run(["opdbus-pve", "install", "--yes", "--pool-size", "1G"]);
     expect(installed).toMatchObject({
       exitCode: 0,

@@ -102,3 +102,19 @@ describe("shipped then, shipped now, and what is there", () => {
     },
   );
 });
+
+test.each(["", "{", '{"schema":2,"shipped":{}}'])(
+  "a receipt that says %j is kept, and stops the work",
+  async (text) => {
+    const host = memoryHost({ files: FOLDERS });
+    await upgrade(host, "1");
+    const receipt = "/var/lib/opdbus-pve/receipt.json";
+    host.tree.put(receipt, { text });
+    await expect(upgrade(host, "2")).rejects.toMatchObject({
+      message: `Unable to read ${receipt}: it is damaged, or of a later version of this program`,
+      hint: expect.stringContaining(`mv ${receipt} ${receipt}.before`),
+    });
+    expect(await host.readText(receipt)).toBe(text);
+    expect(await read(host)).toEqual(["1", undefined]);
+  },
+);

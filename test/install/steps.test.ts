@@ -6,7 +6,7 @@ import type { MemoryHost } from "../memory-host.ts";
 import { installSteps } from "../../src/install/install-steps.ts";
 import { applySteps, planSteps, type Recorder } from "../../src/install/run-steps.ts";
 import type { Step } from "../../src/install/step.ts";
-import { POOL } from "../../src/paths.ts";
+import { POOL, POOL_MOUNT_UNIT } from "../../src/paths.ts";
 import { SUBVOLUMES } from "../../src/pool/layout.ts";
 import type { PoolRequest } from "../../src/pool/plan-pool.ts";
 import { debianHost } from "../debian-host.ts";
@@ -248,13 +248,27 @@ describe("the program", () => {
     const verify = (stdout: string) => host.script("dpkg --verify", { exitCode: 1, stdout });
     verify("missing     /usr/share/doc/opdbus-pve/changelog.gz\n??5?????? c /usr/share/man/man1/op-dbus.1.gz\n");
     expect(await finding(host)).toMatchObject({ state: "change" });
-    verify("??5??????   /usr/lib/opdbus-pve/lib/main.js\nmissing     /usr/bin/op-dbus\n");
+    verify("??5??????   /usr/lib/opdbus-pve/lib/main.js\nmissing     /usr/share/lxc/templates/lxc-op-dbus\n");
     expect(await finding(host)).toEqual({
       state: "blocked",
-      reason: "not as the package brought it: /usr/lib/opdbus-pve/lib/main.js, /usr/bin/op-dbus",
+      reason: "not as the package brought it: /usr/lib/opdbus-pve/lib/main.js, /usr/share/lxc/templates/lxc-op-dbus",
       hint: "apt install --reinstall ./opdbus-pve_*.deb",
     });
   });
+});
+
+test("a pool that would not come back at the next boot is a change, and is mended", async () => {
+  const host = debianHost({ root: "ext4" });
+  const pool = { sizeBytes: 2 ** 31 };
+  await run(host, pool);
+  await host.run(["systemctl", "disable", "--quiet", POOL_MOUNT_UNIT]);
+  const first = (await planSteps(stepsFor(pool), host)).find(({ finding }) => finding.state === "change");
+  expect(first?.finding).toEqual({
+    state: "change",
+    changes: [`Mount the pool at each boot again (${POOL_MOUNT_UNIT})`],
+  });
+  await run(host, pool);
+  expect((await host.probe(["systemctl", "is-enabled", POOL_MOUNT_UNIT])).stdout).toBe("enabled\n");
 });
 
 test("what an admin wrote into a plugin folder is kept", async () => {

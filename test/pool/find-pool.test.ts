@@ -29,6 +29,8 @@ test.each([
 
 test.each([
   [{ sizeBytes: 2 * GIB }, undefined],
+  // it was made larger since
+  [{ sizeBytes: 1 * GIB }, undefined],
   [{ sizeBytes: 3 * GIB }, /in \/var\/lib\/opdbus-pve\/pool.img and has 2 GiB; a file of 3 GiB .*ignored/],
   [{ device: DEVICE }, /has 2 GiB; \/dev\/sdb .*ignored/],
 ])("a pool that is there already is not changed by %j, and that is told", async (request, unmet) => {

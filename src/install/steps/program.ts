@@ -68,8 +68,8 @@ async function checkPackage(host: HostView): Promise<Finding> {
   const altered = verified.stdout
     .split("\n")
     .flatMap((line) => /\s(\/\S.*)$/.exec(line)?.[1] ?? [])
-    // documentation may be left out by the host's own rule (dpkg.cfg(5), path-exclude)
-    .filter((path) => !path.startsWith("/usr/share/"));
+    // these may be left out by the host's own rule (dpkg.cfg(5), path-exclude)
+    .filter((path) => !/^\/usr\/share\/(doc|man|locale|lintian)\//.test(path));
   if (altered.length === 0) return OK;
   const some = `${altered.slice(0, 3).join(", ")}${altered.length > 3 ? " and more" : ""}`;
   return {
