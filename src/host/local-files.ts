@@ -77,13 +77,12 @@ export const localFiles: FileOperations = {
       fs.renameSync(from, to);
       syncDirectory(dirname(to));
     })(fs.existsSync(from) ? to : from),
-  remove: changing(async (path) => {
+  remove: changing((path) => {
     if (fs.lstatSync(path, { throwIfNoEntry: false })?.isDirectory()) {
       const mounts = parseMountInfo(fs.readFileSync("/proc/self/mountinfo", "utf8"));
       refuseMountsAt(mounts, fs.realpathSync(path));
     }
-    // its synchronous twin does not say which error it met
-    await fs.promises.rm(path, { recursive: true, force: true });
+    removeTree(path);
   }),
 };
 
@@ -94,7 +93,7 @@ function looking<Result>(look: (path: string) => Result | Promise<Result>): (pat
 
 /** Changes what is at a path. */
 function changing<Rest extends unknown[]>(
-  change: (path: string, ...rest: Rest) => void | Promise<void>,
+  change: (path: string, ...rest: Rest) => void,
 ): (path: string, ...rest: Rest) => Promise<void> {
   return (path, ...rest) => explained("change", path, () => change(path, ...rest));
 }
@@ -157,6 +156,27 @@ function digestFile(path: string, hash: Hash): string {
     fs.closeSync(file);
   }
   return hash.digest("hex");
+}
+
+/** By rmSync and not by its asynchronous twin, which goes by paths that others may exchange while it works. */
+function removeTree(path: string): void {
+  try {
+    fs.rmSync(path, { recursive: true, force: true });
+  } catch (error) {
+    if (errnoOf(error)) throw error;
+    // it has no name for most errors, and what keeps the folder itself most often keeps what is in it, too
+    const named = failureOf(() => fs.rmdirSync(path));
+    throw named !== undefined && errnoOf(named) !== "ENOTEMPTY" ? named : error;
+  }
+}
+
+function failureOf(work: () => void): unknown {
+  try {
+    work();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
 }
 
 /** Makes something beside its place, and puts it there in one step: whole or not at all, and durably. */

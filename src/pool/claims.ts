@@ -64,15 +64,21 @@ export async function discardFailed(host: Host, path: string, error: unknown): P
  */
 export async function discard(host: Host, path: string): Promise<void> {
   await refuseMountsIn(host, path);
-  await deleteSubvolume(host, `${path}/rootfs`);
-  // what is in `rootfs` is gone now, and all else in here is ours
-  for (const folder of [path, `${path}/snapshots`]) {
-    for (const name of (await host.list(folder)) ?? []) {
-      const inside = `${folder}/${name}/rootfs`;
-      if (isSubvolume(await host.stat(inside))) await deleteSubvolume(host, inside);
-    }
+  if ((await host.stat(path))?.type !== "directory") return host.remove(path);
+  const folders = [path, ...(await foldersIn(host, path)), ...(await foldersIn(host, `${path}/snapshots`))];
+  for (const folder of folders) {
+    const inside = `${folder}/rootfs`;
+    if (isSubvolume(await host.stat(inside))) await deleteSubvolume(host, inside);
   }
   await host.remove(path);
+}
+
+/** Real folders only: a pool that came from elsewhere may hold links to what is not in it. */
+async function foldersIn(host: HostView, path: string): Promise<string[]> {
+  if ((await host.stat(path))?.type !== "directory") return [];
+  const inside = ((await host.list(path)) ?? []).map((name) => `${path}/${name}`);
+  const kinds = await Promise.all(inside.map(async (each) => (await host.stat(each))?.type));
+  return inside.filter((_, index) => kinds[index] === "directory");
 }
 
 /** When a process was started, in clock ticks since boot (proc(5), stat field 22). */

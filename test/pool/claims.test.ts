@@ -58,3 +58,19 @@ test("a folder goes with the subvolumes of its folders", async () => {
   await discard(host, `${FOLDER}/gone`);
   expect(await host.list(FOLDER)).toEqual(["other"]);
 });
+
+test.each([
+  ["it is one itself", "gone", "victim"],
+  ["one of its folders is", "gone/1.0", "victim"],
+  ["its folder of snapshots is", "gone/snapshots", "victims"],
+  ["one of its snapshots is", "gone/snapshots/one", "victim"],
+  ["its tree is", "gone/rootfs", "victim/rootfs"],
+])("a link in a pool that came from elsewhere leads nowhere: %s", async (_, link, target) => {
+  const host = debianHost();
+  for (const path of ["victim/rootfs", "victims/one/rootfs"]) host.tree.put(`/srv/${path}`, { inode: 256 });
+  host.tree.put(`${FOLDER}/${link}`, { target: `/srv/${target}` });
+  await discard(host, `${FOLDER}/gone`);
+  expect(await host.list(FOLDER)).toEqual([]);
+  expect(await host.stat("/srv/victim/rootfs")).toBeDefined();
+  expect(await host.stat("/srv/victims/one/rootfs")).toBeDefined();
+});
