@@ -1,4 +1,5 @@
 import { dirname } from "node:path";
+import { shellText } from "../host/command-failed.ts";
 import type { HostView } from "../host/host.ts";
 import { HOST_STATE, POOL, POOL_IMAGE, POOL_MOUNT_UNIT } from "../paths.ts";
 
@@ -115,7 +116,7 @@ export async function planDevice(host: HostView, device: string, confirmed?: str
       return {
         state: "blocked",
         reason: `${device} holds a BTRFS file system that is not ours; using it must be confirmed by its name`,
-        hint: `opdbus-pve install --pool-device ${device} --confirm-format ${device}   # it is used as it is, never formatted`,
+        hint: `${confirming(device)}   # it is used as it is, never formatted`,
         confirm: device,
       };
     }
@@ -138,14 +139,14 @@ export async function planDevice(host: HostView, device: string, confirmed?: str
     return {
       state: "blocked",
       reason: `${device} is not empty (${what}), and is never formatted as it is`,
-      hint: `wipefs ${device}   # shows what is on it; choose an empty device`,
+      hint: `${shellText(["wipefs", device])}   # shows what is on it; choose an empty device`,
     };
   }
   if (confirmed !== device) {
     return {
       state: "blocked",
       reason: `${device} is empty and would be formatted, which must be confirmed by its name`,
-      hint: `opdbus-pve install --pool-device ${device} --confirm-format ${device}`,
+      hint: confirming(device),
       confirm: device,
     };
   }
@@ -154,6 +155,10 @@ export async function planDevice(host: HostView, device: string, confirmed?: str
     changes: [`Format ${device} with BTRFS`, mount],
     make: { kind: "device", device, format: true },
   };
+}
+
+function confirming(device: string): string {
+  return shellText(["opdbus-pve", "install", "--pool-device", device, "--confirm-format", device]);
 }
 
 /** A size as `--pool-size` takes it, rounded down. */

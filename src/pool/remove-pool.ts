@@ -31,7 +31,7 @@ export async function planRemoval(
   if (unseen !== undefined) return unseen;
   const container = ((await host.list(CONTAINERS)) ?? []).find((name) => !name.startsWith("."));
   if (container !== undefined && !containersGo) {
-    const hint = `op-dbus container destroy ${container}`;
+    const hint = shellText(["op-dbus", "container", "destroy", container]);
     return { state: "blocked", reason: `the container ${container} is in the pool`, hint };
   }
   const foreign = await findForeign(host);

@@ -1,6 +1,7 @@
 import { ID_RANGE_SIZE, LAST_ID } from "../../config/limits.ts";
 import { findIdRange, mappedIds, nextFreeId, overlap } from "../../containers/id-range.ts";
 import { isLinked, LXC_PATH } from "../../containers/lxc-link.ts";
+import { shellText } from "../../host/command-failed.ts";
 import type { Host, HostView } from "../../host/host.ts";
 import { HOST_STATE, RUNTIME, SETTINGS } from "../../paths.ts";
 import { listMounts, mountHolding } from "../../host/mounts.ts";
@@ -79,7 +80,7 @@ async function findMissing(host: HostView): Promise<Finding | undefined> {
     return {
       state: "blocked",
       reason: `${readOnly.path} cannot be written: the file system mounted at ${readOnly.mountedAt} is read-only`,
-      hint: `mount -o remount,rw ${readOnly.mountedAt}   # after a look at why: dmesg`,
+      hint: `${shellText(["mount", "-o", "remount,rw", readOnly.mountedAt])}   # after a look at why: dmesg`,
     };
   }
   if (!(await kernelHasBtrfs(host))) {
