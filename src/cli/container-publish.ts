@@ -17,7 +17,7 @@ export async function publish(name: string, template: string, options: CommonOpt
       "container_publish",
       name,
       { template },
-      () => withPatience(session, `publish ${name}`, () => publishContainer(host, name, template, out.report)),
+      () => withPatience(session, `publish ${name}`, (report) => publishContainer(host, name, template, report)),
       ({ version, digest }) => ({ version, digest }),
     );
     if (json) return out.json(manifest);

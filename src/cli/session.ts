@@ -8,6 +8,7 @@ import type { Host } from "../host/host.ts";
 import { localHost } from "../host/local-host.ts";
 import { AUDIT_DATABASE, PACKAGE, RUNTIME } from "../paths.ts";
 import { sayWhileWaiting } from "../report/patience.ts";
+import type { Report } from "../report/report.ts";
 import { TYPED } from "./typed.ts";
 import { createRenderer, type Renderer } from "./renderer.ts";
 
@@ -66,12 +67,27 @@ export function requireRoot(): void {
   });
 }
 
-/** Says after two seconds that the work goes on, and again at ever longer intervals (on a terminal at the same). */
-export async function withPatience<T>({ out }: Session, task: string, work: () => Promise<T>): Promise<T> {
-  const say = (seconds: number) => out.report({ kind: "progress", task, detail: `${seconds} s` });
+/**
+ * Says after two seconds that the work goes on, and again at ever longer intervals (on a terminal at the same).
+ * @param work gets whom to report to; what it says of its progress itself is enough
+ */
+export async function withPatience<T>(
+  { out }: Session,
+  task: string,
+  work: (report: Report) => Promise<T>,
+): Promise<T> {
+  let saidMeanwhile = false;
+  const report: Report = (event) => {
+    saidMeanwhile ||= event.kind === "progress";
+    out.report(event);
+  };
+  const say = (seconds: number) => {
+    if (!saidMeanwhile) out.report({ kind: "progress", task, detail: `${seconds} s` });
+    saidMeanwhile = false;
+  };
   const stop = sayWhileWaiting(say, out.interactive ? 1 : 2);
   try {
-    return await work();
+    return await work(report);
   } finally {
     stop();
   }

@@ -73,8 +73,8 @@ export async function importArchive(file: string, options: ImportOptions): Promi
       name,
       { source },
       () =>
-        withPatience(session, `import ${name}`, () =>
-          importTemplate(host, { name, source, ...(sha256 && { sha256 }) }, out.report),
+        withPatience(session, `import ${name}`, (report) =>
+          importTemplate(host, { name, source, ...(sha256 && { sha256 }) }, report),
         ),
       ({ version, digest, origin }) => ({
         version,

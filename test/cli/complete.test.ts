@@ -5,6 +5,9 @@ import { hostWith } from "../containers/host-with.ts";
 
 const words = async (line: string) => {
   const host = await hostWith("web-01", "web-02", "db");
+  for (const snapshot of ["monday", "before-upgrade"]) {
+    host.tree.put(`/var/lib/op-dbus/@containers/web-01/snapshots/${snapshot}/rootfs`, { inode: 256 });
+  }
   return (await candidates(makeProgram(), line.split(" "), host)).map(([word]) => word);
 };
 
@@ -21,6 +24,12 @@ test.each([
   ["container create x --network none --net", []],
   ["container create x --ne", ["--network"]],
   ["container exec web-01 -- --", []],
+  ["container rollback web-01 ", ["before-upgrade", "monday"]],
+  ["container rollback --start web-01 m", ["monday"]],
+  ["container delsnapshot web-01 monday ", ["before-upgrade"]],
+  ["container rollback web-02 ", []],
+  ["container snapshot web-01 ", []],
+  ["template use debian-base ", [expect.stringMatching(/^\d{8}T\d{6}Z$/)]],
   ["template remove ", ["debian-base"]],
   ["template build de", ["debian-base"]],
   ["audit ", ["log", "verify", "help"]],

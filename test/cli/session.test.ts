@@ -44,3 +44,15 @@ test("quick work says nothing, and a failure is what it was", async () => {
   await caught;
   expect(said).toEqual([]);
 });
+
+test("work that says itself how far it is needs no more words, until it says nothing for a while", async () => {
+  const { session, said } = sessionOn(true);
+  const result = withPatience(session, "import x", async (report) => {
+    await work(1_500);
+    report({ kind: "progress", task: "importing x", detail: "unpacking" });
+    return work(5_000);
+  });
+  await vi.advanceTimersByTimeAsync(60_000);
+  await result;
+  expect(said.map((event) => "detail" in event && event.detail)).toEqual(["unpacking", "4 s", "6 s"]);
+});
