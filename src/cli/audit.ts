@@ -1,7 +1,7 @@
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Json } from "../audit/rows.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { type CommonOptions, readingAuditLog, requireRoot, runCommand } from "./session.ts";
+import { type CommonOptions, readingAuditLog, runCommand } from "./session.ts";
 import { wholeNumber } from "./numbers.ts";
 
 interface LogOptions extends CommonOptions {
@@ -13,7 +13,6 @@ interface LogOptions extends CommonOptions {
 /** `op-dbus audit log` */
 export async function log(options: LogOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     const { operation, target } = options;
     const limit = wholeNumber("--lines", options.lines);
     await requirePool(host);
@@ -66,7 +65,6 @@ function fields(value: Json): Record<string, Json | undefined> {
 /** `op-dbus audit verify`: exit code 5 when a row is not what it was. */
 export async function verify(options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     await requirePool(host);
     const { verdict, unfinished } = await readingAuditLog((audit) => ({
       verdict: audit.verify(),

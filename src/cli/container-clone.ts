@@ -9,7 +9,7 @@ import { requirePool } from "../pool/find-pool.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { checkNewNames, makeEach } from "./container-create.ts";
 import { sayWhatIsNotInIt } from "./container-snapshot.ts";
-import { type CommonOptions, recorded, requireRoot, runCommand, withPatience } from "./session.ts";
+import { type CommonOptions, recorded, runCommand, withPatience } from "./session.ts";
 
 interface CloneOptions extends CommonOptions {
   readonly snapshot?: string;
@@ -20,7 +20,6 @@ interface CloneOptions extends CommonOptions {
 /** `op-dbus container clone` */
 export async function clone(name: string, names: readonly string[], options: CloneOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out } = session;
     checkContainerName(name);
     checkNewNames(names);
@@ -56,7 +55,6 @@ export async function clone(name: string, names: readonly string[], options: Clo
 /** `op-dbus container rename` */
 export async function rename(name: string, to: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     checkContainerName(to);
@@ -81,7 +79,6 @@ export async function copy(
   options: CommonOptions & { readonly to: string; readonly name?: string },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     const as = checkContainerName(options.name ?? name);

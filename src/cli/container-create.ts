@@ -19,15 +19,7 @@ import { EXIT, UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
 import { wholeNumber } from "./numbers.ts";
 import { describeError } from "./renderer.ts";
-import {
-  type CommonOptions,
-  recorded,
-  recordedEach,
-  requireRoot,
-  runCommand,
-  type Session,
-  withPatience,
-} from "./session.ts";
+import { type CommonOptions, recorded, recordedEach, runCommand, type Session, withPatience } from "./session.ts";
 
 interface FinishOptions {
   readonly onboot?: boolean;
@@ -51,7 +43,6 @@ interface CreateOptions extends CommonOptions, FinishOptions {
 /** `op-dbus container create` */
 export async function create(names: readonly string[], options: CreateOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     checkNewNames(names);
     const forLxcCreate = isForLxcCreate(names, options);
     const { host } = session;

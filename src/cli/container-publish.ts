@@ -2,12 +2,11 @@ import { checkContainerName, checkTemplateName } from "../config/names.ts";
 import { publishContainer } from "../containers/publish.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { humanBytes } from "../report/bytes.ts";
-import { type CommonOptions, recorded, requireRoot, runCommand, withPatience } from "./session.ts";
+import { type CommonOptions, recorded, runCommand, withPatience } from "./session.ts";
 
 /** `op-dbus container publish` */
 export async function publish(name: string, template: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     checkTemplateName(template);

@@ -20,7 +20,6 @@ import {
   confirm,
   recorded,
   recordedAnyway,
-  requireRoot,
   runCommand,
   type Session,
   withPatience,
@@ -35,7 +34,6 @@ export async function take(
   options: CommonOptions & { readonly note?: string },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     const given = {
@@ -73,7 +71,6 @@ function checkNote(text: string): string {
 /** `op-dbus container listsnapshot` */
 export async function list(name: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     checkContainerName(name);
     await requirePool(host);
     await requireContainer(host, name);
@@ -104,7 +101,6 @@ export async function remove(
   options: CommonOptions & { readonly yes?: boolean },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     for (const snapshot of snapshots) checkSnapshotName(snapshot);
@@ -136,7 +132,6 @@ interface RollbackOptions extends CommonOptions {
 /** `op-dbus container rollback` */
 export async function rollback(name: string, snapshot: string, options: RollbackOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkContainerName(name);
     checkSnapshotName(snapshot);

@@ -17,7 +17,6 @@ import {
   confirm,
   recorded,
   recordedAnyway,
-  requireRoot,
   runCommand,
   type Session,
   withPatience,
@@ -28,7 +27,6 @@ export async function list(
   options: CommonOptions & { readonly running?: boolean; readonly stopped?: boolean },
 ): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     await requirePool(host);
     const all = await describeContainers(host);
     const shown = all.filter(
@@ -50,7 +48,6 @@ function toRow(container: ContainerSummary): string[] {
 /** `op-dbus container show` */
 export async function show(name: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     await requirePool(host);
     const record = await readRecord(host, checkContainerName(name));
     const facts = {
@@ -79,7 +76,6 @@ async function forEach(
   record: typeof recorded = recorded,
 ): Promise<void> {
   const { host, out, json } = session;
-  requireRoot();
   for (const name of names) checkContainerName(name);
   await requirePool(host);
   const containers = await inTurn(session, names, (name) =>
@@ -171,7 +167,6 @@ export async function restart(
 }
 
 async function requireRunning({ host }: Session, name: string): Promise<void> {
-  requireRoot();
   await requirePool(host);
   await requireContainer(host, checkContainerName(name));
   if ((await runningContainers(host)).has(name)) return;
@@ -209,7 +204,6 @@ interface LogsOptions extends CommonOptions {
 /** `op-dbus container logs`: the guest's journal while it runs, else what its unit said. */
 export async function logs(name: string, options: LogsOptions): Promise<void> {
   await runCommand(options, async ({ host, json }) => {
-    requireRoot();
     await requirePool(host);
     await requireContainer(host, checkContainerName(name));
     const lines = String(wholeNumber("--lines", options.lines));
@@ -234,7 +228,6 @@ export async function destroy(
 ): Promise<void> {
   await runCommand(options, async (session) => {
     const { host } = session;
-    requireRoot();
     for (const name of names) checkContainerName(name);
     const snapshots = (await Promise.all(names.map((name) => snapshotNames(host, name)))).flat().length;
     const count = snapshots === 1 ? "snapshot" : `${snapshots} snapshots`;

@@ -12,7 +12,7 @@ import { describeHost } from "../plugins/describe-host.ts";
 import { RUNTIME, SETTINGS } from "../paths.ts";
 import { findPool } from "../pool/find-pool.ts";
 import type { PoolRequest } from "../pool/plan-pool.ts";
-import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
+import { type CommonOptions, confirm, currentActor, runCommand, type Session } from "./session.ts";
 
 interface InstallOptions extends CommonOptions {
   readonly dryRun?: boolean;
@@ -29,7 +29,6 @@ interface InstallOptions extends CommonOptions {
 /** `opdbus-pve install` */
 export async function install(options: InstallOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     if (options.exitCode && !options.dryRun) {
       throw new UserError("--exit-code is for a look at what is to be done", {
         hint: "opdbus-pve install --dry-run --exit-code",

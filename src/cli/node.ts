@@ -12,12 +12,11 @@ import { poolUsage, type PoolUsage, subvolumeUsage } from "../pool/usage.ts";
 import { describeTemplates } from "../templates/describe.ts";
 import { VERSION } from "../version.ts";
 import { asTyped } from "./typed.ts";
-import { type CommonOptions, requireRoot, runCommand, type Session, withPatience } from "./session.ts";
+import { type CommonOptions, runCommand, type Session, withPatience } from "./session.ts";
 
 /** `op-dbus status` */
 export async function status(options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     const installed = (await readMarker(host)) ?? null;
     const pool = (await poolUsage(host)) ?? null;
@@ -77,7 +76,6 @@ function showPool({ out }: Session, pool: PoolUsage, { subvolumes, templates, co
 /** `op-dbus doctor`: every step's check and what else can be wrong; exit code 4 when something is to be done. */
 export async function doctor(options: CommonOptions & { readonly config?: string }): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     const settings = await loadSettings(host, options.config);
     const { device, size } = settings.pool;
@@ -102,7 +100,6 @@ export async function doctor(options: CommonOptions & { readonly config?: string
 /** `op-dbus query` */
 export async function query(options: CommonOptions & { readonly save?: boolean }): Promise<void> {
   await runCommand(options, async ({ host, out }) => {
-    requireRoot();
     if (options.save) await requirePool(host);
     const state = options.save ? await saveState(host) : await queryState(host);
     if (!options.save) out.json(state);

@@ -27,8 +27,8 @@ export interface Session {
 }
 
 /**
- * Runs a command: gives it this machine and the renderer, turns Ctrl-C into
- * an orderly end, and an error into its message and exit code.
+ * Runs a command, as root only: gives it this machine and the renderer, turns
+ * Ctrl-C into an orderly end, and an error into its message and exit code.
  */
 export async function runCommand(options: CommonOptions, command: (session: Session) => Promise<void>): Promise<void> {
   const out = createRenderer({ quiet: options.quiet ?? false, color: options.color ?? true });
@@ -44,6 +44,7 @@ export async function runCommand(options: CommonOptions, command: (session: Sess
     });
   }
   try {
+    requireRoot();
     await command({ host: localHost(interruption.signal), out, json });
   } catch (thrown) {
     const error = errnoOf(thrown) === "ERR_MODULE_NOT_FOUND" ? replacedMeanwhile(thrown) : thrown;
@@ -59,7 +60,7 @@ function replacedMeanwhile(cause: unknown): UserError {
 }
 
 /** @throws {UserError} with exit code 3 for anyone but root: the pool is closed to others */
-export function requireRoot(): void {
+function requireRoot(): void {
   if (process.getuid?.() === 0) return;
   throw new UserError("This needs root", {
     hint: `sudo ${shellText([TYPED, ...process.argv.slice(2)])}`,

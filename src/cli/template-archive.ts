@@ -5,7 +5,7 @@ import { requirePool } from "../pool/find-pool.ts";
 import { humanBytes } from "../report/bytes.ts";
 import { exportTemplate } from "../templates/export.ts";
 import { importTemplate } from "../templates/import.ts";
-import { type CommonOptions, recorded, requireRoot, runCommand, withPatience } from "./session.ts";
+import { type CommonOptions, recorded, runCommand, withPatience } from "./session.ts";
 
 interface ExportOptions extends CommonOptions {
   readonly templateVersion?: string;
@@ -15,7 +15,6 @@ interface ExportOptions extends CommonOptions {
 /** `op-dbus template export` */
 export async function exportArchive(name: string, options: ExportOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkTemplateName(name);
     const { templateVersion, output } = options;
@@ -55,7 +54,6 @@ interface ImportOptions extends CommonOptions {
 /** `op-dbus template import` */
 export async function importArchive(file: string, options: ImportOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     const name = checkTemplateName(options.name);
     const sha256 = checkedSha256(options.sha256);

@@ -8,19 +8,10 @@ import { findRefreshable, type Refreshed, refreshTemplate } from "../templates/r
 import { pruneTemplate, surplusVersions } from "../templates/versions.ts";
 import { wholeNumber } from "./numbers.ts";
 import { describeError } from "./renderer.ts";
-import {
-  type CommonOptions,
-  confirm,
-  recorded,
-  recordedAnyway,
-  requireRoot,
-  runCommand,
-  type Session,
-} from "./session.ts";
+import { type CommonOptions, confirm, recorded, recordedAnyway, runCommand, type Session } from "./session.ts";
 
 /** The templates that were named, or all that there are. */
 async function chosen({ host }: Session, names: readonly string[]): Promise<string[]> {
-  requireRoot();
   for (const name of names) checkTemplateName(name);
   await requirePool(host);
   for (const name of names) await requireTemplate(host, name);

@@ -13,15 +13,7 @@ import { removeTemplate, type TreeVerdict, useVersion, type Verdict, verifyTempl
 import { humanBytes } from "../report/bytes.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkedSha256 } from "./template-archive.ts";
-import {
-  type CommonOptions,
-  confirm,
-  recorded,
-  recordedAnyway,
-  requireRoot,
-  runCommand,
-  withPatience,
-} from "./session.ts";
+import { type CommonOptions, confirm, recorded, recordedAnyway, runCommand, withPatience } from "./session.ts";
 
 /** `op-dbus template build` */
 export async function build(
@@ -29,7 +21,6 @@ export async function build(
   options: CommonOptions & { readonly suite?: string; readonly sha256?: string },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     await requirePool(host);
     const settings = await loadSettings(host);
@@ -74,7 +65,6 @@ function sourceDateEpoch(): { sourceDateEpoch?: number } {
 /** `op-dbus template list` */
 export async function list(options: CommonOptions): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     await requirePool(host);
     const templates = await describeTemplates(host);
     const defined = (await listDefinitions(host)).filter((name) => !templates.some((each) => each.name === name));
@@ -98,7 +88,6 @@ export async function list(options: CommonOptions): Promise<void> {
 /** `op-dbus template show` */
 export async function show(name: string, options: CommonOptions & { readonly packages?: boolean }): Promise<void> {
   await runCommand(options, async ({ host, out, json }) => {
-    requireRoot();
     checkTemplateName(name);
     await requirePool(host);
     const version = await requireVersion(host, name);
@@ -138,7 +127,6 @@ function checkedVersion({ templateVersion }: VersionOption): string | undefined 
 /** `op-dbus template verify`: exit code 5 when the content is not what was sealed. */
 export async function verify(name: string, options: CommonOptions & VersionOption): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkTemplateName(name);
     const version = checkedVersion(options);
@@ -181,7 +169,6 @@ export async function shift(
   options: CommonOptions & VersionOption & { readonly idStart: string },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkTemplateName(name);
     const idStart = wholeNumber("--id-start", options.idStart, LEAST_START, LAST_ID - ID_RANGE_SIZE + 1);
@@ -204,7 +191,6 @@ export async function shift(
 /** `op-dbus template use` */
 export async function use(name: string, version: string, options: CommonOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkTemplateName(name);
     checkTemplateVersion(version);
@@ -221,7 +207,6 @@ export async function remove(
   options: CommonOptions & VersionOption & { readonly yes?: boolean },
 ): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const { host, out, json } = session;
     checkTemplateName(name);
     await requirePool(host);

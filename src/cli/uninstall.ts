@@ -17,7 +17,7 @@ import {
 import type { Recorder } from "../install/run-steps.ts";
 import { type Degree, PART } from "../install/step.ts";
 import { AUDIT_DATABASE, POOL, RUNTIME, SETTINGS } from "../paths.ts";
-import { type CommonOptions, confirm, currentActor, requireRoot, runCommand, type Session } from "./session.ts";
+import { type CommonOptions, confirm, currentActor, runCommand, type Session } from "./session.ts";
 
 interface UninstallOptions extends CommonOptions {
   readonly settings?: boolean;
@@ -31,7 +31,6 @@ interface UninstallOptions extends CommonOptions {
 /** `opdbus-pve uninstall` */
 export async function uninstall(options: UninstallOptions): Promise<void> {
   await runCommand(options, async (session) => {
-    requireRoot();
     const degree = chooseDegree(options);
     if (options.dryRun) return show(session, degree);
     const release = await session.host.lock(

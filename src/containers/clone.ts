@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
-import { claimName, discard, sweepAbandoned } from "../pool/claims.ts";
+import { borrowing, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { replaceNested, snapshotSubvolume } from "../pool/subvolumes.ts";
 import { makeContainer } from "./create.ts";
@@ -35,18 +35,13 @@ export async function withOriginal<T>(
   await requirePool(host);
   await findState(host, name, snapshot);
   await sweepAbandoned(host, CONTAINERS);
-  const work = join(CONTAINERS, await claimName(host, "new", name));
-  const rootfs = join(work, "rootfs");
-  try {
-    await host.makeDirectory(work, { mode: 0o700 });
+  return borrowing(host, CONTAINERS, name, async (work) => {
+    const rootfs = join(work, "rootfs");
     const state = await takeState(host, name, snapshot, rootfs);
     await replaceNested(host, rootfs);
     const config = (await forgetIdentity(host, rootfs)) ? withoutKeys(state.config) : state.config;
-    return await use({ name, snapshot, state: { record: state.record, config, rootfs } });
-  } finally {
-    // what cannot be removed now, the next run sweeps
-    await discard(host, work).catch(() => {});
-  }
+    return use({ name, snapshot, state: { record: state.record, config, rootfs } });
+  });
 }
 
 /** Copies the tree, and gives the record and the configuration that belong to it. */

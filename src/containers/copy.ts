@@ -3,7 +3,7 @@ import { shellText } from "../host/command-failed.ts";
 import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, POOL } from "../paths.ts";
-import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { borrowing, making, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { listMounts, mountAt, mountHolding } from "../host/mounts.ts";
 import { createSubvolume, isSubvolume, openReceived, snapshotReadOnly } from "../pool/subvolumes.ts";
@@ -52,8 +52,6 @@ export async function copyContainer(
   await makeContainersFolder(host, there);
   await sweepAbandoned(host, there);
   const sizeBytes = await refuseTooLarge(host, name, pool);
-  const source = join(CONTAINERS, await claimName(host, "new", name));
-  const work = join(there, await claimName(host, "new", as));
   const ours = { mode: 0o600 };
   let bytes = 0;
   const task = `copy ${name} to ${pool}`;
@@ -62,10 +60,8 @@ export async function copyContainer(
     (seconds) => report({ kind: "progress", task, ...fraction(), detail: `${humanBytes(bytes)}, ${seconds} s` }),
     1.5,
   );
-  try {
-    await host.makeDirectory(source, { mode: 0o700 });
+  const send = async (source: string, work: string) => {
     const { record, config } = await takeState(host, name, join(source, "rootfs"));
-    await host.makeDirectory(work, { mode: 0o700 });
     const rootfs = join(work, "rootfs");
     // it makes a subvolume of the same name, and cannot be led out of the folder
     const receive = ["btrfs", "receive", "--quiet", "--chroot", "--", work] as const;
@@ -77,12 +73,11 @@ export async function copyContainer(
     await host.createText(join(work, "config"), await giveName(host, rootfs, config, name, as), ours);
     await host.run(["sync", "--file-system", "--", work]);
     await host.rename(work, path);
-  } catch (error) {
-    throw await discardFailed(host, work, error);
+  };
+  try {
+    await borrowing(host, CONTAINERS, name, (source) => making(host, there, as, (work) => send(source, work)));
   } finally {
     quiet();
-    // what cannot be removed now, the next run sweeps
-    await discard(host, source).catch(() => {});
   }
   return { path, bytes };
 }

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import type { ContainerNetwork } from "../config/names.ts";
 import { errnoOf, EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { discardFailed, making, sweepAbandoned } from "../pool/claims.ts";
 import { CONTAINERS } from "../paths.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { snapshotSubvolume } from "../pool/subvolumes.ts";
@@ -139,19 +139,17 @@ export async function makeContainer(
 ): Promise<void> {
   const { name } = record;
   await refuseTaken(host, name, forLxcCreate);
-  const work = join(CONTAINERS, await claimName(host, "new", name));
-  let at = work;
-  try {
-    await host.makeDirectory(work, { mode: 0o700 });
+  await making(host, CONTAINERS, name, async (work) => {
     await host.createText(recordFile(work), recordText(record), { mode: 0o600 });
     await host.createText(join(work, "config"), config, { mode: 0o600 });
     if (forLxcCreate) await leavePartial(host, work);
     await snapshotSubvolume(host, from, join(work, "rootfs"));
     await renameToFree(host, work, name);
-    at = containerFolder(name);
+  });
+  try {
     await (forLxcCreate ? replaceDraft(host, name) : linkForLxc(host, name));
   } catch (error) {
-    throw await discardFailed(host, at, error);
+    throw await discardFailed(host, containerFolder(name), error);
   }
 }
 

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import type { Host } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
-import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { borrowing, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
 import { refuseMountsIn } from "../host/mounts.ts";
 import { isSubvolume, replaceNested, snapshotReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
@@ -39,15 +39,11 @@ export async function rollbackContainer(host: Host, name: string, snapshot: stri
     const state = await readSnapshot(host, name, snapshot);
     await refuseRunning(host, name);
     await refuseMountsIn(host, containerFolder(name));
-    const work = join(CONTAINERS, await claimName(host, "new", name));
-    try {
+    await borrowing(host, CONTAINERS, name, async (work) => {
       await makeAsItWas(host, name, state, work);
+      // from here on what it was lies there
       await exchangeStopped(host, name, work);
-    } catch (error) {
-      throw await discardFailed(host, work, error);
-    }
-    // what cannot be removed now, the next run sweeps, and doctor names: the container is what it was to be
-    await discard(host, work).catch(() => {});
+    });
     // what failed was what it is no more
     await clearFailure(host, name);
   } finally {
@@ -58,7 +54,6 @@ export async function rollbackContainer(host: Host, name: string, snapshot: stri
 async function makeAsItWas(host: Host, name: string, state: SnapshotState, work: string): Promise<void> {
   const folder = containerFolder(name);
   const ours = { mode: 0o600 };
-  await host.makeDirectory(work, { mode: 0o700 });
   await host.createText(recordFile(work), recordText({ ...state.record, name }), ours);
   const rootfs = join(work, "rootfs");
   await snapshotSubvolume(host, state.rootfs, rootfs);

@@ -4,9 +4,8 @@ import { CommandFailed } from "../host/command-failed.ts";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
-import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { making, sweepAbandoned, takeAway } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
-import { refuseMountsIn } from "../host/mounts.ts";
 import { isSubvolume, snapshotReadOnly } from "../pool/subvolumes.ts";
 import { checkConfig, readConfig } from "./describe.ts";
 import {
@@ -172,20 +171,15 @@ async function makeSnapshot(
 ): Promise<void> {
   const { name } = record;
   const folder = containerFolder(name);
-  const work = join(CONTAINERS, await claimName(host, "new", name));
-  const closed = { mode: 0o700 };
   const ours = { mode: 0o600 };
-  try {
-    await host.makeDirectory(work, closed);
+  await making(host, CONTAINERS, name, async (work) => {
     await host.createText(recordFile(work), recordText(record), ours);
     await host.createText(join(work, "config"), config, ours);
     await host.createText(join(work, "snapshot.json"), `${JSON.stringify({ schema: 1, ...about }, null, 2)}\n`, ours);
     await snapshotReadOnly(host, join(folder, "rootfs"), join(work, "rootfs"));
     await makeSnapshotsFolder(host, folder, join(work, "snapshots"));
     await host.rename(work, snapshotFolder(name, chosen));
-  } catch (error) {
-    throw await discardFailed(host, work, error);
-  }
+  });
 }
 
 // by a rename, which does not bring back the folder of a container that was destroyed meanwhile
@@ -205,11 +199,7 @@ export async function deleteSnapshot(host: Host, name: string, snapshot: string)
   try {
     await sweepAbandoned(host, CONTAINERS);
     await requireSnapshot(host, name, snapshot);
-    await refuseMountsIn(host, snapshotFolder(name, snapshot));
-    const gone = join(CONTAINERS, await claimName(host, "gone", name));
-    await host.rename(snapshotFolder(name, snapshot), gone);
-    // what cannot be removed now, the next run sweeps, and doctor names
-    await discard(host, gone).catch(() => {});
+    await takeAway(host, snapshotFolder(name, snapshot), CONTAINERS, name);
   } finally {
     await release();
   }

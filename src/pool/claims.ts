@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import { EXIT, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { refuseMountsIn } from "../host/mounts.ts";
@@ -38,6 +39,56 @@ export async function sweepAbandoned(host: Host, folder: string): Promise<string
     if (gone) removed.push(name);
   }
   return removed;
+}
+
+/**
+ * Makes something in a folder of root's under a hidden name, from where it is
+ * renamed when it is whole. A failure leaves nothing behind.
+ * @param make gets the path of the hidden folder, which is there already
+ */
+export async function making<T>(
+  host: Host,
+  folder: string,
+  name: string,
+  make: (work: string) => Promise<T>,
+): Promise<T> {
+  const work = join(folder, await claimName(host, "new", name));
+  try {
+    await host.makeDirectory(work, { mode: 0o700 });
+    return await make(work);
+  } catch (error) {
+    throw await discardFailed(host, work, error);
+  }
+}
+
+/** As `making`, for what serves a while only: it is gone afterwards. */
+export async function borrowing<T>(
+  host: Host,
+  folder: string,
+  name: string,
+  use: (work: string) => Promise<T>,
+): Promise<T> {
+  const work = join(folder, await claimName(host, "new", name));
+  try {
+    await host.makeDirectory(work, { mode: 0o700 });
+    return await use(work);
+  } finally {
+    // what cannot be removed now, the next run sweeps, and doctor names
+    await discard(host, work).catch(() => {});
+  }
+}
+
+/**
+ * Removes something: by a rename first, after which it does not exist any more.
+ * @param folder where it waits for its end
+ * @throws {UserError} when something is mounted in it, and then nothing was done; or when not all of it could be
+ *   removed, which the next run does, and doctor names
+ */
+export async function takeAway(host: Host, path: string, folder: string, name: string): Promise<void> {
+  await refuseMountsIn(host, path);
+  const gone = join(folder, await claimName(host, "gone", name));
+  await host.rename(path, gone);
+  await discard(host, gone);
 }
 
 /**

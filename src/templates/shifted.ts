@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { ID_RANGE_SIZE } from "../config/limits.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { making, sweepAbandoned, takeAway } from "../pool/claims.ts";
 import { refuseUnshiftable, shiftIds } from "../pool/shift-ids.ts";
 import { isReadOnly, isSubvolume, setReadOnly, snapshotSubvolume } from "../pool/subvolumes.ts";
 import {
@@ -85,9 +85,7 @@ async function makeTwin(host: Host, name: string, version: string, idStart: numb
   const rootfs = join(versionFolder(name, version), "rootfs");
   await requireSealed(host, name, version);
   await refuseUnshiftable(host, rootfs, shift);
-  const work = join(templateFolder(name), await claimName(host, "new", `${version}-shifted-${idStart}`));
-  try {
-    await host.makeDirectory(work, { mode: 0o700 });
+  await making(host, templateFolder(name), `${version}-shifted-${idStart}`, async (work) => {
     await snapshotSubvolume(host, rootfs, join(work, "rootfs"));
     await shiftIds(host, join(work, "rootfs"), shift);
     // on the disk before it is anybody's twin
@@ -95,16 +93,12 @@ async function makeTwin(host: Host, name: string, version: string, idStart: numb
     await setReadOnly(host, join(work, "rootfs"), true);
     await removeOpened(host, name, version, idStart);
     await host.rename(work, twinFolder(name, version, idStart));
-  } catch (error) {
-    throw await discardFailed(host, work, error);
-  }
+  });
   return twinOf(name, version, idStart);
 }
 
 async function removeOpened(host: Host, name: string, version: string, idStart: number): Promise<void> {
   const folder = twinFolder(name, version, idStart);
   if ((await host.stat(folder)) === undefined) return;
-  const gone = join(templateFolder(name), await claimName(host, "gone", `${version}-shifted-${idStart}`));
-  await host.rename(folder, gone);
-  await discard(host, gone);
+  await takeAway(host, folder, templateFolder(name), `${version}-shifted-${idStart}`);
 }

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
-import { claimName, discard, findAbandoned } from "../pool/claims.ts";
+import { discard, findAbandoned, takeAway } from "../pool/claims.ts";
 import { refuseMountsIn } from "../host/mounts.ts";
 import { isReadOnly } from "../pool/subvolumes.ts";
 import { digestShifted, digestTree } from "./digest.ts";
@@ -172,8 +172,5 @@ async function removeFolder(host: Host, name: string): Promise<void> {
 }
 
 async function removeVersion(host: Host, name: string, version: string): Promise<void> {
-  await refuseMountsIn(host, versionFolder(name, version));
-  const gone = join(templateFolder(name), await claimName(host, "gone", version));
-  await host.rename(versionFolder(name, version), gone);
-  await discard(host, gone);
+  await takeAway(host, versionFolder(name, version), templateFolder(name), version);
 }
