@@ -188,7 +188,7 @@ const USERS: Record<string, Behaviour> = {
     const line = new RegExp(`^${last(argv)}:.*$`, "m").exec(tree.get("/etc/group")?.text ?? "")?.[0];
     return line === undefined ? 2 : `${line}\n`;
   },
-  "groupadd --system": ({ argv, tree }) => append(tree, "/etc/group", `${last(argv)}:x:987:\n`),
+  "systemd-sysusers opdbus.conf": ({ tree }) => append(tree, "/etc/group", "opdbus:x:987:\n"),
   usermod: ({ argv, tree }) => {
     for (const [option, file] of [
       ["--add-subuids", "/etc/subuid"],

@@ -38,7 +38,8 @@ export function socketsStep(): Step {
     },
     async apply(host) {
       await requirePool(host);
-      if ((await groupId(host)) === undefined) await host.run(["groupadd", "--system", GROUP]);
+      // made by the package, and somebody may have removed it since
+      if ((await groupId(host)) === undefined) await host.run(["systemd-sysusers", "opdbus.conf"]);
       const gid = await groupId(host);
       for (const { path, mode } of FOLDERS)
         await host.makeDirectory(path, { mode, uid: 0, ...(gid === undefined ? {} : { gid }) });
