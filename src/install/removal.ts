@@ -112,10 +112,15 @@ export async function applyRemovals(
     const left = outcomes.find(({ outcome }) => outcome === "left");
     if (LAST.has(id) && left !== undefined) {
       const reason = `it stays until this can be removed, too: ${left.id}`;
-      outcomes.push({ id, outcome: "left", changes: [], reason, hint: `${PACKAGE} uninstall` });
+      outcomes.push({ id, outcome: "left", changes: [], reason, hint: again(degree) });
     } else outcomes.push(await removeOne({ id, removal }, host, degree, report, record));
   }
   return outcomes;
+}
+
+/** The command that goes on with a removal. */
+function again(degree: Degree): string {
+  return `${PACKAGE} uninstall${degree === "program" ? "" : ` --${degree}`}`;
 }
 
 async function removeOne(
@@ -138,7 +143,7 @@ async function removeOne(
     return { id, outcome: "removed", changes, ...stays };
   } catch (error) {
     if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
-    return { id, outcome: "left", changes, reason: messageOf(error), hint: error.hint ?? `${PACKAGE} uninstall` };
+    return { id, outcome: "left", changes, reason: messageOf(error), hint: error.hint ?? again(degree) };
   }
 }
 

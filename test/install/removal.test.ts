@@ -237,6 +237,7 @@ describe("what is not ours, or in use, stays and is told; the program stays with
       ["host-state", "it stays until this can be removed, too: subvolumes"],
       ["package", "it stays until this can be removed, too: subvolumes"],
     ]);
+    expect(outcomes.at(-1)?.hint).toBe("opdbus-pve uninstall --everything");
     expect(await listContainers(host)).toEqual(["web-02"]);
   });
 
