@@ -52,7 +52,9 @@ const METHODS = [
 async function bench(): Promise<Report> {
   const before = loadavg();
   say("building the package");
-  const packageBytes = (await stat(await buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "xz" }))).size;
+  const packageBytes = (
+    await stat(await buildDeb({ sourceDateEpoch: 1_000_000_000, compression: "xz", folder: "lab" }))
+  ).size;
   say("starting a node with the program installed (the first time that takes two minutes)");
   const node = await startInstalledNode("bench");
   try {
