@@ -119,7 +119,8 @@ async function confirmEverything(
 ): Promise<void> {
   if (names.length > 0 && !options.destroyContainers) {
     const running = [...(await runningContainers(host))].filter((name) => names.includes(name));
-    const what = `There are ${names.length} containers here, ${running.length} of them running: ${names.join(", ")}`;
+    const count = names.length === 1 ? "is a container" : `are ${names.length} containers`;
+    const what = `There ${count} here (${running.length} running): ${names.join(", ")}`;
     if (!out.interactive) {
       throw new UserError(`${what}; nothing was removed`, {
         hint: "add --destroy-containers to remove them and their data for good",

@@ -5,7 +5,7 @@ import { discard, findAbandoned } from "../../pool/claims.ts";
 import { SUBVOLUMES } from "../../pool/layout.ts";
 import { findPool } from "../../pool/find-pool.ts";
 import { makePool } from "../../pool/make-pool.ts";
-import type { PoolRequest } from "../../pool/plan-pool.ts";
+import type { PoolRecipe, PoolRequest } from "../../pool/plan-pool.ts";
 import { planRemoval, removePool } from "../../pool/remove-pool.ts";
 import { createSubvolume, isSubvolume } from "../../pool/subvolumes.ts";
 import { SCRATCH } from "../../templates/scratch.ts";
@@ -23,7 +23,9 @@ export function subvolumesStep(request: PoolRequest): Step {
       if (pool.state === "ready") return checkReady(host);
       if (pool.make.kind === "mount") return changesNeeded(pool.changes);
       const names = SUBVOLUMES.map(({ name }) => name).join(", ");
-      return changesNeeded([...pool.changes, `Create the subvolumes ${names}`]);
+      // what an older pool holds is seen when it is mounted
+      const some = isFresh(pool.make) ? "" : ", as far as they are missing";
+      return changesNeeded([...pool.changes, `Create the subvolumes ${names}${some}`]);
     },
     async apply(host, report) {
       const pool = await findPool(host, request);
@@ -38,6 +40,10 @@ export function subvolumesStep(request: PoolRequest): Step {
       apply: (host) => removePool(host),
     },
   };
+}
+
+function isFresh(make: PoolRecipe): boolean {
+  return make.kind === "loop" ? make.image === "make" : make.kind !== "device" || make.format;
 }
 
 /** What was cut off in the making or removing of a container or template; whoever makes or removes the next clears it away. */
