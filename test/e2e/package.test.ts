@@ -10,6 +10,7 @@ import type { Suite } from "../../lab/image.ts";
 import { type LabNode, startNode, stopNode } from "../../lab/node.ts";
 import { bringDeb, buildLabDeb, LAB_SETTINGS } from "../../lab/program.ts";
 import { buildDeb } from "../../packaging/build-deb.ts";
+import { atTerminal } from "./at-terminal.ts";
 
 const SUITES: readonly Suite[] = ["bookworm", "trixie"];
 const FIXTURES = join(import.meta.dirname, "../../fixtures/installed");
@@ -242,11 +243,24 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
       stderr: expect.stringContaining(`--confirm-host ${name}`),
     });
     expect(await uninstall("--destroy-containers", "--confirm-host", "other")).toMatchObject({ exitCode: 2 });
+    const command = "opdbus-pve uninstall --everything";
+    for (const answers of [
+      [["[y/N]", "n"]],
+      [
+        ["[y/N]", "y"],
+        ["Type the name", "other"],
+      ],
+    ] as const) {
+      const asked = await atTerminal(node, command, ...answers);
+      expect(asked.exitCode, asked.stdout).toBeGreaterThan(0);
+      expect(asked.stdout).toMatch(/There is a container here \(1 running\): web-01/);
+    }
     expect(await sh("lxc-ls --running")).toContain("web-01");
-    const gone = await uninstall("--destroy-containers", "--confirm-host", name);
+    expect(await node.run(["op-dbus", "doctor"]), "nothing was removed").toMatchObject({ exitCode: 0 });
+    const gone = await atTerminal(node, command, ["[y/N]", "y"], ["Type the name", name]);
     expect(gone).toMatchObject({
       exitCode: 0,
-      stdout: expect.stringMatching(/^All of it is gone, but for:\n {2}the system group opdbus\n/),
+      stdout: expect.stringMatching(/All of it is gone, but for:\s+the system group opdbus/),
     });
     expect(
       await sh(
