@@ -2,9 +2,7 @@ import { settingsSchema } from "../config/settings.ts";
 import { listContainers } from "../containers/record.ts";
 import { runningContainers } from "../containers/running.ts";
 import { EXIT, UserError } from "../host/errors.ts";
-import type { Host } from "../host/host.ts";
 import { installSteps } from "../install/install-steps.ts";
-import { journalRecorder } from "../install/journal.ts";
 import {
   applyRemovals,
   type PlannedRemoval,
@@ -12,11 +10,11 @@ import {
   refuseBlockedRemoval,
   type RemovalOutcome,
   removalParts,
+  removalRecorder,
   revealPool,
 } from "../install/removal.ts";
-import type { Recorder } from "../install/run-steps.ts";
-import { type Degree, PART } from "../install/step.ts";
-import { AUDIT_DATABASE, POOL, RUNTIME, SETTINGS } from "../paths.ts";
+import type { Degree } from "../install/step.ts";
+import { POOL, RUNTIME, SETTINGS } from "../paths.ts";
 import { type CommonOptions, confirm, currentActor, runCommand, type Session } from "./session.ts";
 
 interface UninstallOptions extends CommonOptions {
@@ -98,17 +96,9 @@ async function run(session: Session, degree: Degree, options: UninstallOptions):
   if (plan.every(({ finding }) => finding.state === "ok")) return showOutcomes(session, degree, []);
   if (degree === "everything") await confirmEverything(session, names, options);
   else await confirm(session, { question: "Go on?", yes: options.yes });
-  const outcomes = await applyRemovals(parts, host, degree, out.report, recorderOf(host));
+  const record = removalRecorder(host, currentActor(host), degree);
+  const outcomes = await applyRemovals(parts, host, degree, out.report, record);
   showOutcomes(session, degree, outcomes);
-}
-
-/** The record goes with the pool: up to there all is written down, and what comes after cannot be. */
-function recorderOf(host: Host): Recorder {
-  const inJournal = journalRecorder(host, currentActor(host));
-  return async (operation, target, details, change) => {
-    const hasRecord = target !== PART.pool && (await host.stat(AUDIT_DATABASE)) !== undefined;
-    return hasRecord ? inJournal(operation, target, details, change) : change();
-  };
 }
 
 /** @throws {UserError} unless the host's name was given, and for the containers there are a word of their own */

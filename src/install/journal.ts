@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { dirname } from "node:path";
-import { type Actor, notRecorded, record } from "../audit/record.ts";
-import type { JsonObject } from "../audit/rows.ts";
+import { type Actor, notRecorded, record, recordAll } from "../audit/record.ts";
+import type { AuditEntry, JsonObject } from "../audit/rows.ts";
 import { isNumber, isTable, isText, readWritten, type Shape } from "../config/written-json.ts";
 import { messageOf } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
@@ -63,6 +63,30 @@ export function journalRecorder(host: Host, actor: Actor): Recorder {
     await finish("was done", { status: "ok" });
     if (await isUsable(host)) await drainJournal(host);
   };
+}
+
+/** Makes a change that may take the record away: its intent goes to the log, its outcome only when it failed. */
+export async function recordIntent(
+  host: Host,
+  actor: Actor,
+  entry: AuditEntry,
+  change: () => Promise<void>,
+): Promise<void> {
+  // a full disk is made room on by this very change
+  if (!(await isUsable(host))) return change();
+  const { openAuditLog } = await import("../audit/audit-log.ts");
+  const [one] = recordAll(() => openAuditLog(AUDIT_DATABASE), [entry], actor);
+  const started = performance.now();
+  try {
+    await change();
+  } catch (error) {
+    try {
+      one?.finish({ status: "failed", durationMs: Math.round(performance.now() - started), error });
+    } catch {
+      // the log is gone already, or out of reach: why the change failed matters more
+    }
+    throw error;
+  }
 }
 
 async function isUsable(host: Host): Promise<boolean> {

@@ -41,7 +41,7 @@ export async function readReceipt(host: HostView): Promise<Receipt> {
   const receipt = readWritten(text, SHAPE);
   if (receipt !== undefined) return receipt;
   throw new UserError(`Unable to read ${RECEIPT}: it is damaged, or of a later version of this program`, {
-    hint: `mv ${RECEIPT} ${RECEIPT}.before   # then nobody knows any more which files are as they were shipped`,
+    hint: `mv ${RECEIPT} ${RECEIPT}.before   # then a removal knows neither shipped files nor ids that root was given`,
   });
 }
 

@@ -1,12 +1,15 @@
 import { destroyContainer } from "../containers/destroy.ts";
 import { listContainers } from "../containers/record.ts";
+import type { Actor } from "../audit/record.ts";
+import type { JsonObject } from "../audit/rows.ts";
 import { CommandFailed } from "../host/command-failed.ts";
 import { EXIT, Interrupted, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { refuseMountsIn } from "../host/mounts.ts";
-import { HOST_STATE, PACKAGE, POOL_IMAGE, POOL_MOUNT_UNIT } from "../paths.ts";
+import { AUDIT_DATABASE, HOST_STATE, PACKAGE, POOL_IMAGE, POOL_MOUNT_UNIT } from "../paths.ts";
 import { findPoolAway } from "../pool/find-pool.ts";
 import type { Report } from "../report/report.ts";
+import { journalRecorder, recordIntent } from "./journal.ts";
 import type { Recorder } from "./run-steps.ts";
 import { changesNeeded, type Degree, OK, PART, type Removal, type RemovalFinding, type Step } from "./step.ts";
 
@@ -45,9 +48,22 @@ export function removalParts(steps: readonly Step[], names: readonly string[]): 
   return [
     { id: PART.containers, removal: containersRemoval(names) },
     ...undone,
-    { id: "host-state", removal: hostState },
-    { id: "package", removal: programPackage },
+    { id: HOST_STATE_PART, removal: hostState },
+    { id: PACKAGE_PART, removal: programPackage },
   ];
+}
+
+/**
+ * Records a removal. That of the pool, which takes the record with it, leaves
+ * an intent, and an outcome only when it failed; what goes after it leaves none.
+ */
+export function removalRecorder(host: Host, actor: Actor, degree: Degree): Recorder {
+  const inJournal = journalRecorder(host, actor);
+  return async (operation, target, details, change) => {
+    if (degree !== "everything" || !WHEN_ALL_WENT.has(target)) return inJournal(operation, target, details, change);
+    if (target !== PART.pool || (await host.stat(AUDIT_DATABASE)) === undefined) return change();
+    return recordIntent(host, actor, { operation, target, metadata: details as JsonObject }, change);
+  };
 }
 
 /** What would be removed, part by part. Changes nothing. */
@@ -93,12 +109,16 @@ export async function revealPool(host: Host): Promise<boolean> {
   return (await findPoolAway(host)) === undefined;
 }
 
-/** What finishes a removal, and goes only when all else is gone. */
-const LAST = new Set(["host-state", "package"]);
+const HOST_STATE_PART = "host-state";
+const PACKAGE_PART = "package";
+
+/** Parts that go only when all before them is gone: data, and what finishes a removal. */
+const WHEN_ALL_WENT: ReadonlySet<string> = new Set([PART.pool, HOST_STATE_PART, PACKAGE_PART]);
 
 /**
  * Removes part after part. One that cannot go does not keep the others, but
- * for the program itself and its receipt, which stay to finish what is left.
+ * for the pool, and for the program itself and its receipt, which stay to
+ * finish what is left.
  */
 export async function applyRemovals(
   parts: readonly RemovalPart[],
@@ -110,7 +130,7 @@ export async function applyRemovals(
   const outcomes: RemovalOutcome[] = [];
   for (const { id, removal } of parts) {
     const left = outcomes.find(({ outcome }) => outcome === "left");
-    if (LAST.has(id) && left !== undefined) {
+    if (WHEN_ALL_WENT.has(id) && left !== undefined) {
       const reason = `it stays until this can be removed, too: ${left.id}`;
       outcomes.push({ id, outcome: "left", changes: [], reason, hint: again(degree) });
     } else outcomes.push(await removeOne({ id, removal }, host, degree, report, record));
@@ -213,7 +233,8 @@ const programPackage: Removal = {
     try {
       await host.run(["systemd-run", ...inUnit, ...dpkg], { shielded: true });
     } catch (error) {
-      if (!(error instanceof CommandFailed)) throw error;
+      // the words of dpkg are in the journal; what is said here is systemd's, who did not start it
+      if (!(error instanceof CommandFailed) || error.result.stderr.trim() !== "") throw error;
       throw new UserError(`\`${dpkg.join(" ")}\` failed`, {
         hint: `journalctl --no-pager --unit ${DPKG_UNIT}   # says why`,
         cause: error,

@@ -57,7 +57,7 @@ export async function findPool(host: HostView, request: PoolRequest): Promise<Po
 }
 
 function kindOf(mounts: readonly Mount[], pool: Mount, unit: string | undefined): keyof typeof WHERE {
-  if (unit?.includes(`What=${POOL_IMAGE}\n`)) return "loop";
+  if (mountsImage(unit)) return "loop";
   if (unit !== undefined) return "device";
   // systemd binds the paths that a unit may write to onto themselves: then it is the host's own file system still
   const around = mountHolding(
@@ -65,6 +65,11 @@ function kindOf(mounts: readonly Mount[], pool: Mount, unit: string | undefined)
     POOL,
   );
   return around?.source === pool.source ? "subvolume" : "device";
+}
+
+/** Whether a mount unit mounts the pool's file. */
+export function mountsImage(unit: string | undefined): boolean {
+  return unit?.includes(`What=${POOL_IMAGE}\n`) ?? false;
 }
 
 const WHERE = { subvolume: "on the host's own BTRFS", loop: `in ${POOL_IMAGE}`, device: "on a device" };
@@ -98,13 +103,18 @@ async function realDevice(host: HostView, device: string): Promise<string> {
   return target === undefined ? device : resolve(dirname(device), target);
 }
 
+/** What mounts the pool. */
+export const MOUNT = `systemctl start '${POOL_MOUNT_UNIT}'`;
+/** What makes a host forget its pool, which stays as it is. */
+export const GIVE_UP = `systemctl disable '${POOL_MOUNT_UNIT}'; rm '${POOL_MOUNT_UNIT_FILE}'`;
+
 async function findUnmounted(host: HostView, unit: string): Promise<PoolFinding> {
   if (await isRemovalBegun(host)) return { state: "blocked", ...REMOVAL_CUT_OFF };
-  if (unit.includes(`What=${POOL_IMAGE}`) && (await host.stat(POOL_IMAGE)) === undefined) {
+  if (mountsImage(unit) && (await host.stat(POOL_IMAGE)) === undefined) {
     return {
       state: "blocked",
       reason: `the pool's image ${POOL_IMAGE} is gone, and ${POOL_MOUNT_UNIT_FILE} still wants it`,
-      hint: `restore ${POOL_IMAGE} from a backup, or give the pool up: systemctl disable '${POOL_MOUNT_UNIT}'; rm '${POOL_MOUNT_UNIT_FILE}'`,
+      hint: `restore ${POOL_IMAGE} from a backup, or give the pool up: ${GIVE_UP}`,
     };
   }
   return { state: "make", changes: [`Mount the pool at ${POOL}`], make: { kind: "mount" } };
@@ -131,17 +141,20 @@ const REMOVAL_CUT_OFF: Fault = {
   hint: "opdbus-pve uninstall --everything   # finishes it",
 };
 
-/** Whether the removal of a pool in a file was cut off when it could not be taken back any more. */
+/** Whether the removal of the pool, which was in a file, was cut off when it could not be taken back any more. */
 export async function isRemovalBegun(host: HostView): Promise<boolean> {
-  return (await host.stat(IMAGE_GOING)) !== undefined && (await host.stat(POOL_IMAGE)) === undefined;
+  if ((await host.stat(IMAGE_GOING)) === undefined || (await host.stat(POOL_IMAGE)) !== undefined) return false;
+  const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
+  return (unit === undefined || mountsImage(unit)) && mountAt(await listMounts(host), POOL) === undefined;
 }
 
 /** Why the pool of this host cannot be seen now, and what mends it; undefined when it can, or there is none. */
 export async function findPoolAway(host: HostView): Promise<Fault | undefined> {
-  const known = (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
-  if (!known || mountAt(await listMounts(host), POOL)) return undefined;
-  if (await isRemovalBegun(host)) return REMOVAL_CUT_OFF;
-  return { reason: `There is no pool at ${POOL}: it is not mounted`, hint: `systemctl start '${POOL_MOUNT_UNIT}'` };
+  const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
+  if (unit === undefined || mountAt(await listMounts(host), POOL)) return undefined;
+  const found = await findUnmounted(host, unit);
+  if (found.state === "blocked") return found;
+  return { reason: `There is no pool at ${POOL}: it is not mounted`, hint: MOUNT };
 }
 
 async function findPoolFault(host: HostView): Promise<Fault> {

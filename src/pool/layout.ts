@@ -10,6 +10,8 @@ export interface PoolSubvolume {
   readonly wantedLevel: 1 | 3;
   readonly mode: number;
   readonly folders: readonly string[];
+  /** What lies in it is called so; undefined where names are free. */
+  readonly content?: RegExp;
 }
 
 // Closed to everyone but root: a guest's set-uid files are owned by uid 0 on
@@ -25,11 +27,33 @@ export const SUBVOLUMES: readonly PoolSubvolume[] = [
     wantedLevel: 3,
     mode: CLOSED,
     folders: ["embeddings", "queries", "blocks"],
+    content: /^(embeddings|queries|blocks)$/,
   },
-  { name: "@timing", purpose: "audit log", wantedLevel: 3, mode: CLOSED, folders: [] },
-  { name: "@vectors", purpose: "vector search index", wantedLevel: 3, mode: CLOSED, folders: [] },
-  { name: "@state", purpose: "current state of the node", wantedLevel: 1, mode: CLOSED, folders: [] },
-  { name: "@snapshots", purpose: "plugin snapshots", wantedLevel: 1, mode: CLOSED, folders: [] },
+  {
+    name: "@timing",
+    purpose: "audit log",
+    wantedLevel: 3,
+    mode: CLOSED,
+    folders: [],
+    content: /^blockchain\.db(-wal|-shm|\.new-.*)?$/,
+  },
+  { name: "@vectors", purpose: "vector search index", wantedLevel: 3, mode: CLOSED, folders: [], content: /^$/ },
+  {
+    name: "@state",
+    purpose: "current state of the node",
+    wantedLevel: 1,
+    mode: CLOSED,
+    folders: [],
+    content: /^current-state\.json$/,
+  },
+  {
+    name: "@snapshots",
+    purpose: "plugin snapshots",
+    wantedLevel: 1,
+    mode: CLOSED,
+    folders: [],
+    content: /^plugin-/,
+  },
   { name: "@plugins", purpose: "active plugins", wantedLevel: 1, mode: CLOSED, folders: [] },
   { name: "@templates", purpose: "container templates", wantedLevel: 1, mode: CLOSED, folders: [] },
   { name: "@containers", purpose: "containers", wantedLevel: 1, mode: CLOSED, folders: [] },

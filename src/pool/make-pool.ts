@@ -7,6 +7,8 @@ const LABEL = "opdbus";
 
 /** Makes the pool as `findPool` planned it, and mounts it. */
 export async function makePool(host: Host, recipe: PoolRecipe, report: Report): Promise<void> {
+  // what the removal of an earlier one left must not be taken for one of this
+  await host.remove(IMAGE_GOING);
   if (recipe.kind === "subvolume") {
     if ((await host.stat(POOL)) !== undefined) {
       // a mount point of a pool that was given up is sealed
@@ -37,7 +39,7 @@ export async function makePool(host: Host, recipe: PoolRecipe, report: Report): 
 // the image gets its name when it is whole, so that a cut never leaves half a file system behind
 async function makeImage(host: Host, sizeBytes: number): Promise<void> {
   const unfinished = `${POOL_IMAGE}.new`;
-  for (const left of [unfinished, IMAGE_GOING]) await host.remove(left);
+  await host.remove(unfinished);
   await host.writeText(unfinished, "", { mode: 0o600 });
   await host.run(["truncate", "--size", String(sizeBytes), "--", unfinished]);
   await host.run(["mkfs.btrfs", "--quiet", "--label", LABEL, "--", unfinished]);

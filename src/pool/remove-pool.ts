@@ -1,7 +1,7 @@
 import { shellText } from "../host/command-failed.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS, IMAGE_GOING, POOL, POOL_IMAGE, POOL_MOUNT_UNIT, POOL_MOUNT_UNIT_FILE, SOCKETS } from "../paths.ts";
-import { findPool, findPoolAway, isRemovalBegun } from "./find-pool.ts";
+import { findPool, findPoolAway, GIVE_UP, isRemovalBegun, MOUNT, mountsImage } from "./find-pool.ts";
 import { SUBVOLUMES } from "./layout.ts";
 import { listMounts, mountAt, refuseMountsIn } from "../host/mounts.ts";
 import { asSize } from "./plan-pool.ts";
@@ -45,50 +45,63 @@ export async function planRemoval(
   return first === undefined ? { state: "ok" } : { state: "change", changes: [first, ...rest], stays };
 }
 
-/** What cannot be seen may be somebody's: a pool that is not mounted, or a file of one that nothing mounts. */
+/** What cannot be seen may be somebody's: a pool that is not mounted, or a file of one that its unit does not mount. */
 async function findUnseen(host: HostView): Promise<Extract<PoolRemoval, { state: "blocked" }> | undefined> {
   const away = await findPoolAway(host);
   if (away !== undefined) {
-    return { state: "blocked", reason: `nobody can see what is in the pool: ${away.reason}`, hint: away.hint };
+    const reason = `nobody can see what is in the pool: ${away.reason}`;
+    const hint = away.hint === MOUNT ? `${MOUNT}\n${GIVE_UP}   # gives it up, as it is` : away.hint;
+    return { state: "blocked", reason, hint };
   }
   const image = await host.stat(POOL_IMAGE);
-  if (image === undefined || (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) return undefined;
-  const mounted = mountAt(await listMounts(host), POOL) !== undefined;
-  const install = `opdbus-pve install --pool-size ${asSize(image.size)}   # mounts it by a unit; then try again`;
-  return {
-    state: "blocked",
-    reason: `nobody can see what is in ${POOL_IMAGE}: there is no ${POOL_MOUNT_UNIT_FILE} that mounts it`,
-    hint: isSubvolume(await host.stat(POOL))
-      ? `mount -o loop,ro ${POOL_IMAGE} /mnt   # shows what is in it; move it away, or remove it, and try again`
-      : mounted
-        ? `umount ${POOL} && ${install}`
-        : install,
-  };
+  if (image === undefined || mountsImage(await host.readText(POOL_MOUNT_UNIT_FILE))) return undefined;
+  const reason = `nobody can see what is in ${POOL_IMAGE}: it is not mounted by ${POOL_MOUNT_UNIT}`;
+  const install = `opdbus-pve install --pool-size ${asSize(image.size)}   # mounts it by that; then try again`;
+  const look = `mount -o loop,ro ${POOL_IMAGE} /mnt   # shows what is in it; move it away, or remove it, and try again`;
+  const mounted = mountAt(await listMounts(host), POOL);
+  const byHand = mounted !== undefined && (await host.stat(POOL_MOUNT_UNIT_FILE)) === undefined;
+  if (byHand && mounted.root === "/" && /^\/dev\/loop\d/.test(mounted.source)) {
+    return { state: "blocked", reason, hint: `umount ${POOL} && ${install}` };
+  }
+  const isElsewhere = mounted !== undefined || isSubvolume(await host.stat(POOL));
+  return { state: "blocked", reason, hint: isElsewhere ? look : install };
 }
 
-const OURS: ReadonlySet<string> = new Set([...SUBVOLUMES.map(({ name }) => `${POOL}/${name}`), SOCKETS]);
+/** What a process leaves that is killed while it writes. */
+const UNFINISHED = /^\.(new|gone)-\d+-\d+-|^\..+\.opdbus-\d+-/;
 
+/** A disk that was used before may have subvolumes of the same names, for something else. */
 async function findForeign(host: HostView): Promise<string | undefined> {
-  return ((await host.list(POOL)) ?? []).map((name) => `${POOL}/${name}`).find((path) => !OURS.has(path));
+  for (const name of (await host.list(POOL)) ?? []) {
+    const path = `${POOL}/${name}`;
+    const subvolume = SUBVOLUMES.find((each) => each.name === name);
+    if (subvolume === undefined && path !== SOCKETS) return path;
+    const { content } = subvolume ?? {};
+    if (content === undefined) continue;
+    const inside = (await host.list(path)) ?? [];
+    const other = inside.find((each) => !content.test(each) && !UNFINISHED.test(each));
+    if (other !== undefined) return `${path}/${other}`;
+  }
+  return undefined;
 }
 
 async function listRemains(host: HostView): Promise<{ changes: string[]; stays: string[] }> {
   const inside = ((await host.list(POOL)) ?? []).length > 0;
   const mounted = mountAt(await listMounts(host), POOL);
-  const image = await host.stat(POOL_IMAGE);
+  const unit = await host.readText(POOL_MOUNT_UNIT_FILE);
   const changes: string[] = [];
   const stays: string[] = [];
   if (inside) changes.push(`Delete all in ${POOL}: templates, plugins, state and the audit log`);
-  if ((await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined) {
+  if (unit !== undefined) {
     changes.push(`Unmount ${POOL}, now and for good (${POOL_MOUNT_UNIT})`);
-    if (mounted !== undefined && image === undefined) stays.push(`an empty BTRFS on ${mounted.source}`);
+    if (mounted !== undefined && !mountsImage(unit)) stays.push(`an empty BTRFS on ${mounted.source}`);
   }
   for (const file of [POOL_IMAGE, IMAGE_GOING]) {
     if ((await host.stat(file)) !== undefined) changes.push(`Delete ${file}`);
   }
   // what somebody else mounts there is his
-  const ownPlace = mounted === undefined || (await host.stat(POOL_MOUNT_UNIT_FILE)) !== undefined;
-  if (ownPlace && (await host.stat(POOL)) !== undefined) changes.push(`Remove the folder ${POOL}`);
+  if ((mounted === undefined || unit !== undefined) && (await host.stat(POOL)) !== undefined)
+    changes.push(`Remove the folder ${POOL}`);
   return { changes, stays };
 }
 

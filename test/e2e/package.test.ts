@@ -180,6 +180,12 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
 
   test("purged, it keeps the pool and says so; installed again, all is known", async () => {
     const around = await surroundings();
+    // from the same disk, which no --one-file-system sees
+    await sh("mkdir -p /srv/defs; touch /srv/defs/mine; mount --bind /srv/defs /etc/opdbus/templates.d");
+    const mounted = await apt("purge", "opdbus-pve");
+    expect(mounted.stdout).toContain("/etc/opdbus is kept, because something is mounted in it");
+    await sh("ls /srv/defs/mine /etc/opdbus/opdbus.toml; umount /etc/opdbus/templates.d");
+    expect(await apt("install", await bringDeb(node, deb))).toMatchObject({ exitCode: 0 });
     const purged = await apt("purge", "opdbus-pve");
     expect(purged).toMatchObject({
       exitCode: 0,
@@ -257,7 +263,20 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
     }
     expect(await sh("lxc-ls --running")).toContain("web-01");
     expect(await node.run(["op-dbus", "doctor"]), "nothing was removed").toMatchObject({ exitCode: 0 });
-    const gone = await atTerminal(node, command, ["[y/N]", "y"], ["Type the name", name]);
+
+    await sh(
+      "cd /var/lib/op-dbus; systemd-run --quiet --collect --unit=stays --working-directory=/var/lib/op-dbus sleep 600",
+    );
+    const busy = await uninstall("--destroy-containers", "--confirm-host", name);
+    expect(busy).toMatchObject({
+      exitCode: 1,
+      stdout: expect.stringMatching(/^This could not be removed:\n {2}subvolumes: /),
+    });
+    const last = JSON.parse(await sh("op-dbus audit log --target subvolumes --lines 1 --json")) as { rows: unknown[] };
+    expect(last.rows[0]).toMatchObject({ operation: "uninstall_step", metadata: { status: "failed" } });
+    await sh("systemctl stop stays");
+
+    const gone = await atTerminal(node, command, ["Type the name", name]);
     expect(gone).toMatchObject({
       exitCode: 0,
       stdout: expect.stringMatching(/All of it is gone, but for:\s+the system group opdbus/),
@@ -309,6 +328,20 @@ describe.each(["0.1.0-first", "0.1.0-last"])("a host that installed %s without a
     await sh(`rm ${LAB_SETTINGS}`);
     expect(await sh("find /usr/lib/opdbus-pve /etc/opdbus /etc/systemd /usr/local/bin | sort")).toBe(before);
     expect(await sh("dpkg --purge other; dpkg --audit; ls -d /usr/lib/opdbus-pve.*")).not.toContain("opdbus-pve");
+  });
+
+  test("whose package never became whole gets its program back", async () => {
+    const path = await bringDeb(node, deb);
+    const before = await sh("find /usr/lib/opdbus-pve /etc/systemd /usr/local/bin | sort");
+    expect(await sh(`dpkg --unpack ${path} >/dev/null; ls /usr/lib/opdbus-pve`)).toContain("native");
+    expect(await sh("dpkg --remove opdbus-pve; op-dbus --version")).toMatch(/0\.1\.0 is back\nold\n$/);
+    expect(await sh("find /usr/lib/opdbus-pve /etc/systemd /usr/local/bin | sort")).toBe(before);
+    // so dpkg calls it after it was killed in the middle
+    await sh(
+      `dpkg --purge opdbus-pve; dpkg --control ${path} /root/control; sh /root/control/preinst upgrade 0.2.0 0.2.0`,
+    );
+    expect(await sh("ls -d /usr/lib/opdbus-pve*")).toBe("/usr/lib/opdbus-pve.before-package\n");
+    expect(await sh("sh /root/control/postrm abort-upgrade 0.2.0 0.2.0; op-dbus --version")).toMatch(/old\n$/);
   });
 
   test("is taken over: nothing old hides the new, and it is one upgrade", async () => {

@@ -11,6 +11,7 @@ import {
   planRemovals,
   refuseBlockedRemoval,
   removalParts,
+  removalRecorder,
   revealPool,
 } from "../../src/install/removal.ts";
 import { applySteps, type Recorder } from "../../src/install/run-steps.ts";
@@ -24,6 +25,7 @@ import {
   POOL_MOUNT_UNIT_FILE,
   SETTINGS,
 } from "../../src/paths.ts";
+import { requirePool } from "../../src/pool/find-pool.ts";
 import type { PoolRequest } from "../../src/pool/plan-pool.ts";
 import { debianHost } from "../debian-host.ts";
 import { diesAt } from "../dies-at.ts";
@@ -147,6 +149,36 @@ describe.each(KINDS)("on %s", (kind, fresh) => {
   });
 });
 
+describe("on record", () => {
+  const ACTOR = { user: "root", pid: 7, node: "node1" };
+  const journal = async (host: MemoryHost) =>
+    ((await host.readText(`${HOST_STATE}/install-journal.jsonl`)) ?? "")
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => (JSON.parse(line) as { target: string }).target);
+
+  test.each(["program", "settings"] as const)("is a removal of the %s, also where the pool is away", async (degree) => {
+    const host = await installed("ext4", LOOP);
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await applyRemovals(await parts(host), host, degree, say, removalRecorder(host, ACTOR, degree));
+    expect(await journal(host)).toEqual(expect.arrayContaining(["installed", "package"]));
+  });
+
+  test("is one of everything until its place is gone", async () => {
+    const host = await installed("ext4", LOOP);
+    host.script("perl", { exitCode: 1, stderr: "/etc/subuid: Read-only file system" });
+    host.script("perl -e use Fcntl qw(:DEFAULT :seek);", { exitCode: 1, stderr: "/etc/subuid: Read-only file system" });
+    await applyRemovals(await parts(host), host, "everything", say, removalRecorder(host, ACTOR, "everything"));
+    expect(new Set(await journal(host))).toEqual(new Set(["installed", "program", "environment"]));
+  });
+
+  test("and leaves nothing of the record when it is done", async () => {
+    const host = await installed("ext4", LOOP);
+    await applyRemovals(await parts(host), host, "everything", say, removalRecorder(host, ACTOR, "everything"));
+    expect(paths(host)).toEqual(paths(debianHost({ root: "ext4" })));
+  });
+});
+
 describe("what is not ours, or in use, stays and is told; the program stays with it", () => {
   const told = async (host: MemoryHost) =>
     (await remove(host, "everything")).flatMap(({ id, reason }) => (reason === undefined ? [] : [[id, reason]]));
@@ -213,8 +245,97 @@ describe("what is not ours, or in use, stays and is told; the program stays with
   test("a pool in a file that was mounted by hand is not taken for one on a disk", async () => {
     const host = await installed("ext4", LOOP);
     await host.remove(POOL_MOUNT_UNIT_FILE);
-    expect((await told(host))[0]).toEqual(["subvolumes", expect.stringContaining(`what is in ${POOL_IMAGE}`)]);
+    const kept = (await remove(host, "everything")).find(({ outcome }) => outcome === "left");
+    expect(kept).toMatchObject({
+      id: "subvolumes",
+      reason: expect.stringContaining(`what is in ${POOL_IMAGE}`),
+      hint: expect.stringMatching(/^umount \/var\/lib\/op-dbus && opdbus-pve install --pool-size /),
+    });
     expect(await host.stat(`${POOL}/@containers`)).toBeDefined();
+  });
+
+  test("a file of an earlier pool beside a pool on a disk", async () => {
+    const host = await installed("ext4", DEVICE, { "/dev/sdb": "" });
+    host.tree.put(POOL_IMAGE, { text: "btrfs" });
+    const kept = (await remove(host, "everything")).find(({ outcome }) => outcome === "left");
+    expect(kept).toMatchObject({ id: "subvolumes", hint: expect.stringMatching(/^mount -o loop,ro /) });
+    expect(await host.stat(POOL_IMAGE)).toBeDefined();
+    expect(await host.stat(`${POOL}/@containers`)).toBeDefined();
+  });
+
+  test("a disk that is away, also where a removal left something of an earlier pool", async () => {
+    const host = await installed("ext4", DEVICE, { "/dev/sdb": "" });
+    host.tree.put(IMAGE_GOING, { text: "" });
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await expect(requirePool(host)).rejects.toMatchObject({ hint: `systemctl start '${POOL_MOUNT_UNIT}'` });
+    const kept = (await remove(host, "everything")).find(({ outcome }) => outcome === "left");
+    expect(kept).toMatchObject({
+      id: "subvolumes",
+      reason: expect.stringContaining("it is not mounted"),
+      hint: expect.stringMatching(
+        /^systemctl start '[^]+'\nsystemctl disable '[^]+'; rm '[^]+' {3}# gives it up, as it is$/,
+      ),
+    });
+    expect(await host.stat(POOL_MOUNT_UNIT_FILE)).toBeDefined();
+  });
+
+  test("a pool whose file is lost can be given up, and then all goes", async () => {
+    const host = await installed("ext4", LOOP);
+    await host.run(["systemctl", "stop", POOL_MOUNT_UNIT]);
+    await host.remove(POOL_IMAGE);
+    const kept = (await remove(host, "everything")).find(({ outcome }) => outcome === "left");
+    expect(kept?.hint).toContain("or give the pool up: systemctl disable ");
+    await host.run(["systemctl", "disable", "--quiet", POOL_MOUNT_UNIT]);
+    await host.remove(POOL_MOUNT_UNIT_FILE);
+    expect((await remove(host, "everything")).filter(({ outcome }) => outcome === "left")).toEqual([]);
+  });
+
+  test.each(["@snapshots/1", "@cache/pacman", "@state/backup.db", "@vectors/x", "@timing/blockchain.db.damaged"])(
+    "on a disk that was used before: %s",
+    async (name) => {
+      const host = await installed("ext4", DEVICE, { "/dev/sdb": "" });
+      host.tree.put(`${POOL}/${name}/theirs`, { text: "theirs" });
+      expect((await told(host))[0]).toEqual([
+        "subvolumes",
+        `the pool holds what is not of this program: ${POOL}/${name}`,
+      ]);
+      expect(await host.readText(`${POOL}/${name}/theirs`)).toBe("theirs");
+    },
+  );
+
+  test("what a process left that was killed while it wrote is ours", async () => {
+    const host = await installed("btrfs", {});
+    host.tree.put(`${POOL}/@state/.current-state.json.opdbus-77-x1`, { text: "" });
+    host.tree.put(`${POOL}/@timing/blockchain.db.new-77-6c0f`, { text: "" });
+    expect(await told(host)).toEqual([]);
+  });
+
+  test("a record that cannot be written keeps the pool that it lies in", async () => {
+    const host = await installed("btrfs", {});
+    const damaged: Recorder = () => Promise.reject(new UserError("Nothing was done, because it could not be recorded"));
+    const outcomes = await applyRemovals(await parts(host), host, "everything", say, (operation, target, ...rest) =>
+      target === "subvolumes" ? unrecorded(operation, target, ...rest) : damaged(operation, target, ...rest),
+    );
+    expect(outcomes.map(({ outcome }) => outcome)).not.toContain("removed");
+    expect(await host.stat(`${POOL}/@timing`)).toBeDefined();
+  });
+
+  test("ids that a removal, cut off, took out of one of the two files", async () => {
+    const host = await installed("ext4", LOOP);
+    host.tree.put("/etc/subuid", { text: "" });
+    expect(await left(host, "everything")).toContainEqual(expect.stringMatching(/^Take the subordinate ids/));
+    await remove(host, "everything");
+    expect(await host.readText("/etc/subgid")).toBe("");
+  });
+
+  test("a receipt that cannot be read keeps no program from being removed", async () => {
+    const host = await installed("btrfs", {});
+    host.tree.put(`${HOST_STATE}/receipt.json`, { text: "{" });
+    const blocked = async (degree: Degree) =>
+      (await plan(host, degree)).filter(({ finding }) => finding.state === "blocked").map(({ id }) => id);
+    expect(await blocked("program")).toEqual([]);
+    expect(await blocked("settings")).toEqual([]);
+    expect(await blocked("everything")).toEqual(["environment"]);
   });
 
   test("what a removal left of an earlier pool does not give the next one away", async () => {
@@ -281,6 +402,14 @@ describe("what is not ours, or in use, stays and is told; the program stays with
       reason: "`dpkg --remove opdbus-pve` failed",
       hint: "journalctl --no-pager --unit opdbus-pve-removal   # says why",
     });
+  });
+
+  test("a removal of the package that is under way already", async () => {
+    const host = await installed("btrfs", {});
+    const stderr = "Failed to start transient service unit: Unit opdbus-pve-removal.service was already loaded.";
+    const unit = "--quiet --collect --wait --unit=opdbus-pve-removal --service-type=exec";
+    host.script(`systemd-run ${unit} -- dpkg --remove`, { exitCode: 1, stderr });
+    expect((await remove(host, "program")).at(-1)?.reason).toContain("was already loaded");
   });
 
   const USERS_OF_IDS = [

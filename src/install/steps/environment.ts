@@ -131,8 +131,9 @@ async function apply(host: Host): Promise<void> {
 /** The range of ids, where it was us who gave it to root. */
 const removal: Removal = {
   async check(host, degree, before) {
+    if (degree !== "everything") return OK;
     const start = await ownRange(host);
-    if (degree !== "everything" || start === undefined) return OK;
+    if (start === undefined) return OK;
     const user = await findUserOfRange(host, start, before.has(PART.containers));
     if (user !== undefined) return { ...OK, stays: [`root's subordinate ids from ${start} on, which ${user} uses`] };
     return changesNeeded([`Take the subordinate ids from ${start} on away from root (/etc/subuid, /etc/subgid)`]);
@@ -140,8 +141,7 @@ const removal: Removal = {
   async apply(host) {
     const start = await ownRange(host);
     if (start === undefined) return;
-    const line = `root:${start}:${ID_RANGE_SIZE}`;
-    await host.run(["perl", "-e", TAKE_OUT_LINE, line, "/etc/subuid", "/etc/subgid"], { timeoutMs: 30_000 });
+    await host.run(["perl", "-e", TAKE_OUT_LINE, lineOf(start), ...ID_FILES], { timeoutMs: 30_000, shielded: true });
   },
 };
 
@@ -159,9 +159,19 @@ const TAKE_OUT_LINE = String.raw`use Fcntl qw(:DEFAULT :seek); use IO::Handle;
     rename("$file.opdbus", $file) or die "$file: $!";
   }`;
 
+const ID_FILES = ["/etc/subuid", "/etc/subgid"] as const;
+
+function lineOf(start: number): string {
+  return `root:${start}:${ID_RANGE_SIZE}`;
+}
+
+/** Where the range begins that was given to root, and of which something is left: in one of the files, when that was cut off. */
 async function ownRange(host: HostView): Promise<number | undefined> {
   const { idRangeStart } = await readReceipt(host);
-  return idRangeStart !== undefined && (await findIdRange(host)) === idRangeStart ? idRangeStart : undefined;
+  if (idRangeStart === undefined) return undefined;
+  const texts = await Promise.all(ID_FILES.map((file) => host.readText(file)));
+  const isThere = texts.some((text) => text?.split("\n").includes(lineOf(idRangeStart)));
+  return isThere ? idRangeStart : undefined;
 }
 
 /** Others that give root's subordinate ids to containers, where they keep those: each takes what /etc/subuid has. */
