@@ -142,7 +142,7 @@ function showOutcomes({ out, json }: Session, degree: Degree, outcomes: readonly
   out.print("This could not be removed:");
   for (const { id, reason, hint } of left) {
     out.print(`  ${id}: ${reason}`);
-    out.print(`    ${hint}`);
+    for (const line of hint?.split("\n") ?? []) out.print(`    ${line}`);
   }
 }
 
