@@ -264,9 +264,8 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
     expect(await sh("lxc-ls --running")).toContain("web-01");
     expect(await node.run(["op-dbus", "doctor"]), "nothing was removed").toMatchObject({ exitCode: 0 });
 
-    await sh(
-      "cd /var/lib/op-dbus; systemd-run --quiet --collect --unit=stays --working-directory=/var/lib/op-dbus sleep 600",
-    );
+    // not by its WorkingDirectory=, of which systemd knows: it would end the unit with the mount
+    await sh("systemd-run --quiet --collect --unit=stays sh -c 'cd /var/lib/op-dbus; exec sleep 600'");
     const busy = await uninstall("--destroy-containers", "--confirm-host", name);
     expect(busy).toMatchObject({
       exitCode: 1,
@@ -337,9 +336,7 @@ describe.each(["0.1.0-first", "0.1.0-last"])("a host that installed %s without a
     expect(await sh("dpkg --remove opdbus-pve; op-dbus --version")).toMatch(/0\.1\.0 is back\nold\n$/);
     expect(await sh("find /usr/lib/opdbus-pve /etc/systemd /usr/local/bin | sort")).toBe(before);
     // so dpkg calls it after it was killed in the middle
-    await sh(
-      `dpkg --purge opdbus-pve; dpkg --control ${path} /root/control; sh /root/control/preinst upgrade 0.2.0 0.2.0`,
-    );
+    await sh(`dpkg --control ${path} /root/control; sh /root/control/preinst upgrade 0.2.0 0.2.0`);
     expect(await sh("ls -d /usr/lib/opdbus-pve*")).toBe("/usr/lib/opdbus-pve.before-package\n");
     expect(await sh("sh /root/control/postrm abort-upgrade 0.2.0 0.2.0; op-dbus --version")).toMatch(/old\n$/);
   });
