@@ -125,6 +125,9 @@ export async function removePool(host: Host): Promise<void> {
   if (unit !== undefined) {
     await host.remove(POOL_MOUNT_UNIT_FILE);
     await host.run(["systemctl", "daemon-reload"]);
+    // systemd 252 remembers that it could not unmount it once, of a unit that is no more
+    const { exitCode } = await host.probe(["systemctl", "is-failed", POOL_MOUNT_UNIT]);
+    if (exitCode === 0) await host.run(["systemctl", "reset-failed", POOL_MOUNT_UNIT]);
   }
   await host.remove(IMAGE_GOING);
   if (mountAt(await listMounts(host), POOL) !== undefined) return;

@@ -286,7 +286,9 @@ describe.each(SUITES)("on a bare %s host, which has no Node.js and none of our d
       ),
     ).toBe("");
     expect(
-      await sh("grep -c root /etc/subuid /etc/subgid || true; ls -A /var/lib/lxc; systemctl is-system-running"),
+      await sh(
+        "grep -c root /etc/subuid /etc/subgid || true; ls -A /var/lib/lxc; systemctl --failed --no-legend; systemctl is-system-running || true",
+      ),
     ).toBe("/etc/subuid:0\n/etc/subgid:0\nrunning\n");
     expect(await listLoopDevices(node.root)).toEqual([]);
   });
