@@ -82,7 +82,11 @@ export const HOSTILE: readonly HostileArchive[] = [
   hostile("a file below a file", /lies below/, tar(file("a"), file("a/b"))),
   hostile("a hard link out of the tree", /is absolute/, tar(hard("a", "/etc/shadow"))),
   hostile("a hard link that climbs", /leads out of the tree/, tar(hard("a", "../../../../etc/shadow"))),
-  hostile("a hard link to a link", /no file before it/, tar(link("a", "/etc/shadow"), hard("b", "a"))),
+  hostile(
+    "what lies below a second name of a link",
+    /lies below "b", which is no folder/,
+    tar(link("a", "/etc"), hard("b", "a"), file("b/shadow")),
+  ),
   hostile("a hard link through a link", /no file before it/, tar(link("a", "/etc"), hard("b", "a/shadow"))),
   hostile("a hard link to nothing", /no file before it/, tar(hard("a", "etc/shadow"))),
   hostile("a hard link to itself", /no file before it/, tar(hard("a", "a"))),

@@ -14,9 +14,12 @@ import { until } from "../host/until.ts";
 // Whoever has the name of the monitor's socket keeps LXC from starting the container, and fails to get it
 // while that runs.
 const MOVE = String.raw`
-  my ($how, $from, $to, $socket, $folder) = @ARGV;
+  my ($how, $from, $to, $socket, $folder, $parent) = @ARGV;
+  syscall(157, 1, 9); # prctl(2), PR_SET_PDEATHSIG: what was made for this is swept when we are gone
   socket(my $held, 1, 1, 0) or fail($socket);
   bind($held, pack("S a*", 1, "\0$socket")) or fail($socket);
+  getppid == $parent or exit 1;
+  $how == 2 and (stat "$from/rootfs")[1] != 256 and do { $! = 2; fail("$from/rootfs") };
   syscall(316, -100, $from, -100, $to, int $how) == 0 or fail($to);
   syswrite(STDOUT, "moved\n");
   open(my $synced, "<", $folder) and syscall(74, fileno $synced);
@@ -49,7 +52,18 @@ export async function exchangeStopped(host: Host, name: string, other: string): 
 }
 
 async function moveStopped(host: Host, name: string, how: keyof typeof HOW, from: string, to: string): Promise<void> {
-  const argv = ["perl", "-e", MOVE, "--", HOW[how], from, to, `${lxcLink(name)}/command`, CONTAINERS] as const;
+  const argv = [
+    "perl",
+    "-e",
+    MOVE,
+    "--",
+    HOW[how],
+    from,
+    to,
+    `${lxcLink(name)}/command`,
+    CONTAINERS,
+    String(process.pid),
+  ] as const;
   const move = async () => {
     try {
       await host.run(argv, { shielded: true });

@@ -8,7 +8,7 @@ import { refuseTaken } from "./create.ts";
 import { readConfig } from "./describe.ts";
 import { forgetHostName, wasStarted } from "./identity.ts";
 import { renamedConfig, withoutKeys } from "./lxc-config.ts";
-import { linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
+import { isLinked, linkForLxc, unlinkFromLxc } from "./lxc-link.ts";
 import { refuseRunning, renameStopped } from "./move-stopped.ts";
 import { containerFolder, lockContainer, readRecord, recordFile, recordIn, recordText } from "./record.ts";
 import { clearFailure, setOnboot, startsOnBoot } from "./unit.ts";
@@ -35,6 +35,8 @@ export async function renameContainer(host: Host, name: string, to: string): Pro
       await readConfig(host, name);
       await refuseTaken(host, to);
       await refuseRunning(host, name);
+      // of one that came on a disk from another host there may be none
+      if (!(await isLinked(host, name))) await linkForLxc(host, name);
       await renameStopped(host, name, to);
     }
     await finishRenaming(host, name, to).catch((error: unknown) => {
@@ -65,7 +67,6 @@ async function finishRenaming(host: Host, name: string, to: string): Promise<voi
   const started = await wasStarted(host, rootfs);
   await host.writeText(config, started ? withoutKeys(text) : text, { mode: 0o600 });
   await forgetHostName(host, rootfs);
-  await unlinkFromLxc(host, name);
   await linkForLxc(host, to);
   const shielded = { shielded: true };
   if (await startsOnBoot(host, name, shielded)) {
@@ -74,6 +75,8 @@ async function finishRenaming(host: Host, name: string, to: string): Promise<voi
   }
   await clearFailure(host, name);
   const record = await recordIn(host, folder);
+  // last, and together: up to here the link keeps the old name from being given away, and the record says what to go on with
+  await unlinkFromLxc(host, name);
   if (record !== undefined)
     await host.writeText(recordFile(folder), recordText({ ...record, name: to }), { mode: 0o600 });
 }

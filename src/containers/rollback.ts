@@ -1,5 +1,7 @@
 import { join } from "node:path";
-import type { Host } from "../host/host.ts";
+import { shellText } from "../host/command-failed.ts";
+import { UserError } from "../host/errors.ts";
+import type { Host, HostView } from "../host/host.ts";
 import { CONTAINERS } from "../paths.ts";
 import { borrowing, sweepAbandoned } from "../pool/claims.ts";
 import { requirePool } from "../pool/find-pool.ts";
@@ -38,6 +40,7 @@ export async function rollbackContainer(host: Host, name: string, snapshot: stri
     if ((await recordIn(host, containerFolder(name))) !== undefined) await readRecord(host, name);
     const state = await readSnapshot(host, name, snapshot);
     await refuseRunning(host, name);
+    await refuseSubvolumesBeside(host, name);
     await refuseMountsIn(host, containerFolder(name));
     await borrowing(host, CONTAINERS, name, async (work) => {
       await makeAsItWas(host, name, state, work);
@@ -48,6 +51,18 @@ export async function rollbackContainer(host: Host, name: string, snapshot: stri
     await clearFailure(host, name);
   } finally {
     await release();
+  }
+}
+
+/** @throws {UserError} when somebody keeps a subvolume in the folder: no file of it can have a second name outside */
+async function refuseSubvolumesBeside(host: HostView, name: string): Promise<void> {
+  const folder = containerFolder(name);
+  for (const each of (await host.list(folder)) ?? []) {
+    const path = join(folder, each);
+    if (each === "rootfs" || !isSubvolume(await host.stat(path))) continue;
+    throw new UserError(`Unable to roll back ${name}: ${path} is a subvolume of its own`, {
+      hint: `${shellText(["mv", path, "/var/lib/"])}   # or elsewhere, and back when that is done`,
+    });
   }
 }
 

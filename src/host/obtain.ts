@@ -1,4 +1,5 @@
 import * as fs from "node:fs";
+import { dirname } from "node:path";
 import { shellText } from "./command-failed.ts";
 import { errnoOf, Interrupted, messageOf, UserError } from "./errors.ts";
 import type { ObtainOptions } from "./host.ts";
@@ -139,9 +140,11 @@ async function request(signal: AbortSignal, source: string, path: string, option
 async function follow(url: URL, have: number, signal: AbortSignal): Promise<Response> {
   let at = url;
   for (let count = 0; count <= MOST_REDIRECTS; count++) {
-    const headers = { "accept-encoding": "identity", ...(have > 0 ? { range: `bytes=${have}-` } : {}) };
+    const { bare, authorization } = withoutUser(at);
+    const range = have > 0 ? { range: `bytes=${have}-` } : {};
+    const headers = { "accept-encoding": "identity", ...range, ...authorization };
     // oxlint-disable-next-line no-restricted-globals -- this is where downloads are made
-    const answer = await fetch(at, { headers, signal, redirect: "manual" });
+    const answer = await fetch(bare, { headers, signal, redirect: "manual" });
     const location = answer.headers.get("location");
     if (![301, 302, 303, 307, 308].includes(answer.status) || location === null) return answer;
     await answer.body?.cancel();
@@ -157,6 +160,15 @@ async function follow(url: URL, have: number, signal: AbortSignal): Promise<Resp
   );
 }
 
+/** fetch refuses an address with a user in it, and says it whole in doing so. */
+function withoutUser(url: URL): { bare: URL; authorization: Record<string, string> } {
+  const bare = new URL(url);
+  [bare.username, bare.password] = ["", ""];
+  if (url.username === "" && url.password === "") return { bare, authorization: {} };
+  const user = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+  return { bare, authorization: { authorization: `Basic ${Buffer.from(user).toString("base64")}` } };
+}
+
 interface Writing extends ObtainOptions {
   readonly source: string;
   /** Where the bytes begin in the file; what was behind goes. */
@@ -170,12 +182,11 @@ async function write(
   { source, at, total, limit, onBytes }: Writing,
 ): Promise<void> {
   const refuse = () => {
-    throw new UserError(
-      `Unable to get ${source === "-" ? "standard input" : publicAddress(source)}: it is larger than ${limit} bytes`,
-      {
-        hint: "op-dbus status   # shows what fills the pool",
-      },
-    );
+    const what = source === "-" ? "standard input" : publicAddress(source);
+    const room = limit > 0 ? `it is larger than ${limit} bytes` : "there is no room for it";
+    throw new UserError(`Unable to get ${what}: ${room}, which is what ${dirname(path)} may take`, {
+      hint: `${shellText(["df", "-h", dirname(path)])}   # make room there`,
+    });
   };
   if (total !== undefined && total > limit) refuse();
   const file = fs.openSync(path, fs.constants.O_WRONLY | fs.constants.O_CREAT | fs.constants.O_NOFOLLOW, 0o600);

@@ -74,6 +74,11 @@ export async function executePipe(
     stdin: "pipe",
   });
   if (options.onLine) void eachLine(source.stderr, options.onLine);
+  // what they leave running may hold our pipes; until then all that they wrote has its time
+  const giveUp = () => {
+    for (const child of [source.nodeChildProcess, sink.nodeChildProcess]) letGoOfPipes(child);
+  };
+  signal.addEventListener("abort", giveUp, { once: true });
   // a sink that dies early must not leave us with an unhandled EPIPE; its status tells
   sink.stdin.on("error", () => {});
   let bytes = 0;
@@ -88,6 +93,7 @@ export async function executePipe(
     return true;
   });
   const [sourceResult, sinkResult] = await Promise.all([source, sink]);
+  signal.removeEventListener("abort", giveUp);
   if (signal.aborted) throw new Interrupted();
   const wrote = toResult(from, sourceResult, undefined);
   const read = toResult(to, sinkResult, undefined);
@@ -118,6 +124,9 @@ export async function executeStream(signal: AbortSignal, argv: Argv, take: (byte
   if (result.exitCode !== 0) throw new CommandFailed(argv, result);
 }
 
+/** Bytes that a command may say of what is kept. */
+const MOST_SAID = 16 * 2 ** 20;
+
 const LAST_WORDS_MS = 1000;
 
 /**
@@ -125,13 +134,15 @@ const LAST_WORDS_MS = 1000;
  * behind lxc-attach) may hold our pipes for as long as it likes.
  */
 function letGoOfPipes(child: ChildProcess): void {
-  child.once("exit", () => {
+  const letGo = () => {
     const timer = setTimeout(() => {
       child.stdout?.destroy();
       child.stderr?.destroy();
     }, LAST_WORDS_MS);
     child.once("close", () => clearTimeout(timer));
-  });
+  };
+  if (child.exitCode === null && child.signalCode === null) child.once("exit", letGo);
+  else letGo();
 }
 
 function common(signal: AbortSignal, options: CommandOptions) {
@@ -146,7 +157,7 @@ function common(signal: AbortSignal, options: CommandOptions) {
     encoding: "utf8",
     stripFinalNewline: false,
     // guests write some of it
-    maxBuffer: 16 * 1024 * 1024,
+    maxBuffer: MOST_SAID,
   } as const;
 }
 
@@ -166,6 +177,7 @@ interface Ended {
   stdout?: unknown;
   stderr?: unknown;
   timedOut: boolean;
+  isMaxBuffer: boolean;
   signal?: string | undefined;
   code?: string | undefined;
   originalMessage?: string | undefined;
@@ -176,6 +188,9 @@ function toResult(argv: Argv, ended: Ended, timeoutMs: number | undefined): Comm
   const stderr = typeof ended.stderr === "string" ? ended.stderr : "";
   if (ended.code === "ENOENT") {
     return { exitCode: 127, stdout, stderr: `${argv[0]}: command not found` };
+  }
+  if (ended.isMaxBuffer) {
+    return { exitCode: 1, stdout, stderr: `it said more than ${MOST_SAID / 2 ** 20} MiB, and was ended` };
   }
   if (ended.timedOut) {
     return { exitCode: 124, stdout, stderr: `${stderr}\nno answer within ${timeoutMs} ms` };

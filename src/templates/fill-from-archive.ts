@@ -35,9 +35,13 @@ async function bringArchive(host: Host, name: string, { url, sha256 }: ArchiveSo
   const path = join(folder, sha256);
   if ((await host.digest(path)) === sha256) return path;
   const isPart = (await host.stat(path)) !== undefined;
-  const limit = (await host.space(folder)).free - RESERVE;
   const task = `downloading ${publicAddress(url)}`;
-  const obtain = () => obtainAndTell(host, { source: url, path, limit, task }, report);
+  const obtain = async () => {
+    // what is here of it already needs no room any more
+    const have = (await host.stat(path))?.size ?? 0;
+    const limit = (await host.space(folder)).free - RESERVE + have;
+    return obtainAndTell(host, { source: url, path, limit, task }, report);
+  };
   let got = await obtain();
   if (got.sha256 !== sha256 && isPart) {
     // the beginning may be of another file than the rest
@@ -100,7 +104,9 @@ export async function fillFromArchive(
   const alone = ["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"];
   const finish = ["sh", "-c", FINISH, "sh", workshop, decompress.join(" ")];
   const packing = [...PACK_OPTIONS, `--mtime=@${epoch}`, "--clamp-mtime"];
-  const apart = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", ...MAPPED, ...alone, "--"];
+  // once more inside: the kernel forgets what is to be sent at our death when --setuid changes who we are
+  const mortal = ["setpriv", "--pdeathsig", "KILL", "--"] as const;
+  const apart = [...mortal, "unshare", ...MAPPED, ...alone, "--", ...mortal];
   const build: Argv = [...opened, ...apart, ...finish, ...packing];
   const say = (detail: string) => report({ kind: "progress", task, detail });
   say("unpacking, and running its commands");

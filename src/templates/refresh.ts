@@ -3,7 +3,14 @@ import type { Host, HostView } from "../host/host.ts";
 import { publicAddress } from "../host/public-address.ts";
 import type { Report } from "../report/report.ts";
 import { buildKnown, buildTemplate, type BuildOptions } from "./build.ts";
-import { type Definition, hasOwnDefinition, isArchive, listDefinitions, readDefinition } from "./definition.ts";
+import {
+  type ArchiveDefinition,
+  type Definition,
+  hasOwnDefinition,
+  isArchive,
+  listDefinitions,
+  readDefinition,
+} from "./definition.ts";
 import { currentVersion, type Manifest, readManifest } from "./manifest.ts";
 
 /** What became of a template. */
@@ -37,6 +44,13 @@ export async function findRefreshable(host: HostView, name: string): Promise<Ref
   return { definition: await readDefinition(host, name), manifest };
 }
 
+/** The archive that it was made from is the one that was trusted, where the definition names that and no other. */
+function trusted(wanted: ArchiveDefinition["source"], origin: { url: string; sha256: string }): { sha256?: string } {
+  // of an address with a part that is not kept nobody knows whether it is the same
+  const isSame = wanted.url === origin.url && publicAddress(wanted.url) === wanted.url;
+  return wanted.sha256 === undefined && isSame ? { sha256: origin.sha256 } : {};
+}
+
 /**
  * Builds a template of the program anew. What comes out the same, bit by bit,
  * stays the version that it is.
@@ -53,10 +67,7 @@ export async function refreshTemplate(
   const request = {
     ...options,
     ...(isOffered ? { suite } : {}),
-    // the archive that it was made from is the one that was trusted
-    ...(origin?.type === "archive" && isArchive(definition) && origin.url === publicAddress(definition.source.url)
-      ? { sha256: origin.sha256 }
-      : {}),
+    ...(origin?.type === "archive" && isArchive(definition) ? trusted(definition.source, origin) : {}),
   };
   // first with the time stamp of the one that is there: only then can it come out the same
   if (manifest.definition === definition.digest && sourceDateEpoch !== undefined) {

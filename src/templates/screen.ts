@@ -191,20 +191,23 @@ function memberScreen({ limit, wanted = [] }: Screening) {
       throw new Error(`${shown(path)} comes twice`);
     }
     requireFolders(path);
-    if (kind === "link") requireTarget(path, cleanPath(linkName, "target"));
+    const target = kind === "link" ? requireTarget(path, cleanPath(linkName, "target")) : undefined;
     if (type === "2" && (linkName === "" || linkName.length > LONGEST_PATH)) {
       throw new Error(`${shown(path)} is a link to nothing`);
     }
-    put(path, kind === "link" ? "file" : kind);
+    put(path, target ?? (kind as Kind));
     bytes += size;
     if (bytes > limit) throw new Error(`it is larger than the ${limit} bytes that are free`);
     const keep = (data: Buffer) => void contents.set(path, data.toString("utf8"));
     return { size, keep: kind === "file" && size <= LARGEST_WANTED && wanted.includes(path) ? keep : undefined };
   };
-  const requireTarget = (path: string, target: string) => {
-    if (kinds.get(target) !== "file")
+  /** A symbolic link has several names as well, after `cp -al`: what comes below any of them is refused. */
+  const requireTarget = (path: string, target: string): Kind => {
+    const kind = kinds.get(target);
+    if (kind !== "file" && kind !== "other")
       throw new Error(`${shown(path)} is a hard link to ${shown(target)}, no file before it`);
     if (target.startsWith("dev/")) throw new Error(`${shown(path)} is a hard link into /dev`);
+    return kind;
   };
   /** What reads the data of a header that belongs to the next member. */
   const reader = ({ type, size }: Header): ((data: Buffer) => void) | undefined => {

@@ -90,6 +90,14 @@ test("killed at any moment, it has the old name or the new one, says so, and the
   }
 });
 
+test("of a container that LXC did not know, the old name is not free either until all is done", async () => {
+  const host = await hostWithOld();
+  await host.remove("/var/lib/lxc/web-01");
+  host.script("systemctl enable", { exitCode: 1, stderr: "Failed to enable unit: Read-only file system\n" });
+  await expect(renameContainer(host, "web-01", "web-02")).rejects.toThrow("not everywhere");
+  await expect(refuseTaken(host, "web-01")).rejects.toThrow("was cut off");
+});
+
 test("interrupted at any moment, it is renamed or not, and nothing between", async () => {
   for (let cut = 0, done = false; !done; cut++) {
     const host = await hostWithOld();
@@ -109,6 +117,7 @@ test("a disk that fails behind the renaming is told, with what goes on", async (
     message: expect.stringMatching(/^web-01 is called web-02 now, but not everywhere: .*Read-only file system$/),
     hint: "op-dbus container rename web-01 web-02   # goes on where it ended",
   });
+  await expect(refuseTaken(host, "web-01"), "the old name is not free yet").rejects.toThrow("was cut off");
   host.script("systemctl enable", ({ argv, tree }) =>
     tree.put(`/etc/systemd/system/multi-user.target.wants/${argv.at(-1)}`, { target: "/x" }),
   );

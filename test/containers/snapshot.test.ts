@@ -205,9 +205,10 @@ test("knows of subvolumes that a guest made inside, which are in no snapshot", a
   expect(await hasSubvolumesInside(host, "web-01")).toBe(false);
   host.tree.put(`${FOLDER}/rootfs/var/lib/machines`, { inode: 256 });
   expect(await hasSubvolumesInside(host, "web-01")).toBe(true);
-  // not being able to look is not having seen none
-  host.script("btrfs subvolume list -o", { exitCode: 1, stderr: "ERROR: cannot access" });
-  await expect(hasSubvolumesInside(host, "web-01")).rejects.toThrow("cannot access");
+  // one that lies too deep for it; and not being able to look is not having seen none
+  const stderr = "ERROR: failed to lookup path for root 256: File name too long";
+  host.script("btrfs subvolume list -o", { exitCode: 1, stderr });
+  expect(await hasSubvolumesInside(host, "web-01")).toBe(true);
   host.tree.drop(`${FOLDER}/rootfs`);
   expect(await hasSubvolumesInside(host, "web-01")).toBe(false);
 });

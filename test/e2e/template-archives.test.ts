@@ -247,6 +247,21 @@ describe("archives of templates on an installed node", () => {
     expect(await op("container", "stop", "tiny")).toMatchObject({ exitCode: 0, stdout: "tiny: stopped\n" });
     await op("container", "destroy", "tiny", "--yes");
 
+    // a command that says nothing and does not end, and nobody who waits for it
+    await sh(
+      `sed -i 's/^commands = .*/commands = ["sleep 4243"]/; s,^url = .*,url = "/root/tiny.tar.gz"\\nsha256 = "${sha256}",' /etc/opdbus/templates.d/tiny.toml`,
+    );
+    for (const signal of ["SIGINT", "SIGKILL"] as const) {
+      const building = await node.spawn(["op-dbus", "template", "build", "tiny"]);
+      await sh("timeout 60 sh -c 'until pgrep -f \"^sleep 4243\"; do sleep 0.1; done'");
+      await building.kill(signal);
+      await building.done;
+      expect(
+        await sh("timeout 10 sh -c 'while pgrep -f \"^sleep 4243\"; do sleep 0.1; done' && echo gone"),
+        signal,
+      ).toMatch(/gone\n$/);
+    }
+
     await define(`url = "/root/tiny.tar.gz"\nsha256 = "${"0".repeat(64)}"`);
     expect(await op("template", "build", "tiny")).toMatchObject({
       exitCode: 5,

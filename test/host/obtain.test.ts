@@ -189,6 +189,28 @@ test("what may be a secret in an address is in nothing that is told", async () =
   }
 }, 20_000);
 
+test("who asks is told to the server, and to nobody else, also where an answer names him", async () => {
+  const asked: (string | undefined)[] = [];
+  const answer = ranged();
+  const { url } = await serve((request, response, count) => {
+    asked.push(request.headers.authorization);
+    const location = `http://other:open%20sesame@${request.headers.host}/file?token=sesame`;
+    if (count === 1) response.writeHead(302, { location }).end();
+    else answer(request, response, count);
+  });
+  await host.obtain(url.replace("http://", "http://user:pass@"), place(), LIMIT);
+  const basic = (user: string) => `Basic ${Buffer.from(user).toString("base64")}`;
+  expect(asked).toEqual([basic("user:pass"), basic("other:open sesame")]);
+});
+
+test("no room at all is told as that, and where it is", async () => {
+  const path = place();
+  await expect(host.obtain("/etc/passwd", path, { limit: -5 })).rejects.toMatchObject({
+    message: expect.stringContaining("there is no room for it"),
+    hint: expect.stringMatching(/^df -h /),
+  });
+});
+
 test("an interruption ends it", async () => {
   const { url } = await serve((_, response) => void response.write("begun"));
   const interruption = new AbortController();

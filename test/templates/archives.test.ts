@@ -2,6 +2,7 @@ import { createHash } from "node:crypto";
 import { expect, test } from "vitest";
 import type { MemoryHost } from "../memory-host.ts";
 import { TEMPLATES } from "../../src/paths.ts";
+import { TREE } from "../../src/tree.ts";
 import type { ReportEvent } from "../../src/report/report.ts";
 import { buildTemplate, type BuildOptions } from "../../src/templates/build.ts";
 import { readDefinition } from "../../src/templates/definition.ts";
@@ -230,7 +231,7 @@ test("a template of an archive is brought, looked through, finished in a user na
   });
   const finishing = host.commands.find((line) => line.startsWith("sh -c")) ?? "";
   expect(finishing).toMatch(
-    /setpriv --pdeathsig KILL -- unshare --map-users=auto --map-groups=auto --setuid=0 --setgid=0 /,
+    /setpriv --pdeathsig KILL -- unshare --map-users=auto --map-groups=auto --setuid=0 --setgid=0 .* -- setpriv --pdeathsig KILL -- sh -c /,
   );
   expect(await host.list("/var/lib/opdbus-pve/downloads")).toEqual([]);
   expect(await host.list(BUILD)).toEqual([]);
@@ -356,6 +357,30 @@ test("only the program's own templates are refreshed", async () => {
   host.tree.drop("/etc/opdbus/templates.d/debian-base.toml");
   await take(host, { name: "debian-base" });
   expect(await reasonOf("debian-base")).toBe("it was imported from web.tar");
+});
+
+test("a refresh trusts the archive that was trusted, unless the definition names another, or another address", async () => {
+  const other = tar({ name: "./", type: "5" }, { name: "./etc/issue", data: "2" }).toString("latin1");
+  const shipped = `${TREE}/templates/web.toml`;
+  const host = installedHost({
+    files: { [shipped]: { text: TINY } },
+    commands: { "sh -c": "a tar stream" },
+    network: { [URL]: ARCHIVE, [`${URL}?v=2`]: other },
+  });
+  const refresh = async () => {
+    const found = await findRefreshable(host, "web");
+    if ("reason" in found) throw new Error(found.reason);
+    return refreshTemplate(host, found, MIRRORS, silent);
+  };
+  await build(host, { sha256: SHA256 });
+  expect(await refresh()).toMatchObject({ result: "unchanged" });
+  host.tree.put(shipped, { text: TINY.replace(URL, `${URL}?v=2`) });
+  await expect(refresh(), "an address that is not kept whole").rejects.toMatchObject({ exitCode: 3 });
+  const sha256 = createHash("sha256").update(other, "latin1").digest("hex");
+  host.tree.put(shipped, { text: `${TINY.replace(URL, `${URL}?v=2`)}sha256 = "${sha256}"\n` });
+  host.forget();
+  await refresh();
+  expect(host.changes).toContainEqual(expect.stringContaining(`obtain ${URL}?v=2 to `));
 });
 
 test("a refreshed template is unchanged when it comes out the same, and a new version otherwise", async () => {
