@@ -1,3 +1,4 @@
+import type { JsonObject } from "../audit/rows.ts";
 import { checkContainerName } from "../config/names.ts";
 import { type ContainerSummary, describeContainers } from "../containers/describe.ts";
 import { attachArgv } from "../containers/attach.ts";
@@ -73,14 +74,14 @@ async function forEach(
   names: readonly string[],
   operation: "start" | "stop" | "restart" | "destroy",
   change: (name: string) => Promise<string>,
-  record: typeof recorded = recorded,
+  { record = recorded, details = {} }: { record?: typeof recorded; details?: JsonObject } = {},
 ): Promise<void> {
   const { host, out, json } = session;
   for (const name of names) checkContainerName(name);
   await requirePool(host);
   const containers = await inTurn(session, names, (name) =>
     withPatience(session, `${operation} ${name}`, () =>
-      record(session, `container_${operation}`, name, {}, () => change(name)),
+      record(session, `container_${operation}`, name, details, () => change(name)),
     ),
   );
   if (json) out.json({ schema: 1, containers });
@@ -145,7 +146,8 @@ export async function stop(names: readonly string[], options: StopOptions): Prom
       const changed = await stopContainer(session.host, name, { force: options.force ?? false, timeoutSeconds });
       return changed ? "stopped" : "was stopped already";
     };
-    await forEach(session, names, "stop", stopOne, recordedAnyway);
+    const details = { force: options.force ?? false };
+    await forEach(session, names, "stop", stopOne, { record: recordedAnyway, details });
   });
 }
 
@@ -240,6 +242,7 @@ export async function destroy(
       await destroyContainer(host, name, options.force ?? false);
       return "destroyed";
     };
-    await forEach(session, names, "destroy", destroyOne, recordedAnyway);
+    const details = { force: options.force ?? false };
+    await forEach(session, names, "destroy", destroyOne, { record: recordedAnyway, details });
   });
 }

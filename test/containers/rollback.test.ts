@@ -189,3 +189,15 @@ test("a rollback whose last command was ended after its work is done, and not un
   expect(await stateOf(host)).toBe(ONE);
   expect(await host.list(CONTAINERS)).toEqual(["web-01"]);
 });
+
+test("a subvolume that an admin keeps in the folder is told before anything is done", async () => {
+  const host = await hostWith("web-01");
+  await takeSnapshot(host, "web-01", { wanted: "one" });
+  host.tree.put("/var/lib/op-dbus/@containers/web-01/data", { inode: 256 });
+  host.forget();
+  await expect(rollbackContainer(host, "web-01", "one")).rejects.toMatchObject({
+    message: expect.stringContaining("/var/lib/op-dbus/@containers/web-01/data is a subvolume of its own"),
+    hint: expect.stringContaining("mv /var/lib/op-dbus/@containers/web-01/data /var/lib/"),
+  });
+  expect(host.changes).toEqual([]);
+});
