@@ -30,6 +30,8 @@ export default defineConfig({
           pool: "forks",
           fileParallelism: false,
           sequence: { groupOrder: 1 },
+          // what is waited for comes; how soon is the machine's affair
+          expect: { poll: { timeout: 30_000 } },
           testTimeout: 300_000,
           hookTimeout: 900_000,
         },

@@ -302,7 +302,7 @@ describe("containers on an installed node", () => {
   });
 
   test("a guest that does not answer holds nobody up who wants to stop waiting", async () => {
-    await op("container", "create", "mute", "--network", "none", "--wait");
+    expect(await op("container", "create", "mute", "--network", "none", "--wait")).toMatchObject({ exitCode: 0 });
     const mute = "mv /usr/bin/systemctl /usr/bin/was; printf '#!/bin/sh\\nsleep 1000\\n' >/usr/bin/systemctl";
     await sh(`lxc-attach -n mute -- sh -c "${mute}; chmod +x /usr/bin/systemctl"`);
     const waiting = await node.spawn(["op-dbus", "container", "start", "mute", "--wait"]);
