@@ -65,7 +65,7 @@ export async function importArchive(file: string, options: ImportOptions): Promi
     }
     await requirePool(host);
     const source = file === "-" ? file : resolve(file);
-    const manifest = await recorded(
+    const { manifest } = await recorded(
       session,
       "template_import",
       name,
@@ -74,10 +74,11 @@ export async function importArchive(file: string, options: ImportOptions): Promi
         withPatience(session, `import ${name}`, (report) =>
           importTemplate(host, { name, source, ...(sha256 && { sha256 }) }, report),
         ),
-      ({ version, digest, origin }) => ({
-        version,
-        digest,
-        sha256: origin?.type === "import" ? origin.sha256 : null,
+      // of the file that was read, also when a version with the same content was there
+      (imported) => ({
+        version: imported.manifest.version,
+        digest: imported.manifest.digest,
+        sha256: imported.sha256,
       }),
     );
     if (json) return out.json(manifest);

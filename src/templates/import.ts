@@ -30,9 +30,14 @@ const MARKER: Shape<{ name: string; version: string }> = { name: isText, version
  * Makes an archive a new version of a template, and the current one. A copy
  * of it that nobody else can touch is looked through first, and unpacked
  * where it can reach nothing but its own tree.
+ * @returns the version, which is an older one when the content is the same, and the archive's hex SHA-256
  * @throws {UserError} with exit code 5 when it is not the one that was wanted, or holds what must not be unpacked
  */
-export async function importTemplate(host: Host, wanted: Import, report: Report): Promise<Manifest> {
+export async function importTemplate(
+  host: Host,
+  wanted: Import,
+  report: Report,
+): Promise<{ manifest: Manifest; sha256: string }> {
   const { name, source } = wanted;
   await requirePool(host);
   const release = await lockTemplate(host, name, "import");
@@ -44,7 +49,7 @@ export async function importTemplate(host: Host, wanted: Import, report: Report)
       const { sha256 } = await obtainAndTell(host, { source, path, limit, task: `reading ${source}` }, report);
       const file = source === "-" ? "standard input" : source;
       requireDigest(file, sha256, wanted.sha256);
-      return await unpackVersion(host, { name, file, sha256, path }, report);
+      return { manifest: await unpackVersion(host, { name, file, sha256, path }, report), sha256 };
     });
   } finally {
     await release();

@@ -23,11 +23,11 @@ const silent = () => {};
 
 const hostWithArchive = () => installedHost({ files: { "/root/web.tar": ARCHIVE } });
 
-function take(
+async function take(
   host: Parameters<typeof importTemplate>[0],
   options: { source?: string; sha256?: string; name?: string } = {},
 ) {
-  return importTemplate(host, { name: "web", source: "/root/web.tar", ...options }, silent);
+  return (await importTemplate(host, { name: "web", source: "/root/web.tar", ...options }, silent)).manifest;
 }
 
 test("an archive becomes the current version, and says where it came from and what it claims to be", async () => {
@@ -79,6 +79,17 @@ test.each([
   expect(await host.list(`${TEMPLATES}/web`)).toBeUndefined();
   expect(await host.list(BUILD)).toEqual([]);
   expect(host.changes.some((change) => change.includes("tar --extract"))).toBe(false);
+});
+
+test("the same content in another archive is the version that is there, and the archive is told by its own digest", async () => {
+  const host = hostWithArchive();
+  const first = await take(host);
+  const padded = `${ARCHIVE}${"\0".repeat(512)}`;
+  host.tree.put("/root/padded.tar", { text: padded });
+  const again = await importTemplate(host, { name: "web", source: "/root/padded.tar" }, silent);
+  expect(again.manifest).toEqual(first);
+  expect(again.sha256).toBe(createHash("sha256").update(padded, "latin1").digest("hex"));
+  expect(again.sha256).not.toBe(SHA256);
 });
 
 test("an archive that is larger than the room there is, is refused before it is copied", async () => {
