@@ -120,6 +120,7 @@ async function pack(host: Host, rootfs: string, file: string): Promise<void> {
     if (said.some((line) => /zstd: (Cannot exec|not found)/.test(line))) throw missingTool("zstd", error);
     // the first is the reason, and the last only that it was one
     const message = `Unable to write ${file === "-" ? "to standard output" : file}: ${said[0]}`;
-    throw new UserError(message, { hint: "df -h .   # is there room?", cause: error });
+    const folder = file === "-" ? "." : dirname(file);
+    throw new UserError(message, { hint: `${shellText(["df", "-h", folder])}   # is there room?`, cause: error });
   }
 }
