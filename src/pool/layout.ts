@@ -35,7 +35,7 @@ export const SUBVOLUMES: readonly PoolSubvolume[] = [
     wantedLevel: 3,
     mode: CLOSED,
     folders: [],
-    content: /^blockchain\.db(-wal|-shm|\.new-.*)?$/,
+    content: /^blockchain\.db(-wal|-shm|-journal|\.new-.*)?$/,
   },
   { name: "@vectors", purpose: "vector search index", wantedLevel: 3, mode: CLOSED, folders: [], content: /^$/ },
   {
