@@ -183,9 +183,10 @@ async function write(
 ): Promise<void> {
   const refuse = () => {
     const what = source === "-" ? "standard input" : publicAddress(source);
-    const room = limit > 0 ? `it is larger than ${limit} bytes` : "there is no room for it";
-    throw new UserError(`Unable to get ${what}: ${room}, which is what ${dirname(path)} may take`, {
-      hint: `${shellText(["df", "-h", dirname(path)])}   # make room there`,
+    const folder = dirname(path);
+    const why = limit > 0 ? `it is larger than ${limit} bytes, the room in ${folder}` : `there is no room in ${folder}`;
+    throw new UserError(`Unable to get ${what}: ${why}`, {
+      hint: `${shellText(["df", "-h", folder])}   # make room there`,
     });
   };
   if (total !== undefined && total > limit) refuse();

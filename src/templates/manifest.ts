@@ -180,8 +180,11 @@ async function notBuilt(host: HostView, name: string, version: string | undefine
       exitCode: EXIT.unsupported,
     });
   }
+  const isThere = version !== undefined && there.includes(name);
   return new UserError(`There is no template ${which} on this host`, {
-    hint: `op-dbus template build ${name}   # on this host: ${there.join(", ") || "none"}`,
+    hint: isThere
+      ? `op-dbus template show ${name}   # lists its versions`
+      : `op-dbus template build ${name}   # on this host: ${there.join(", ") || "none"}`,
     exitCode: EXIT.unsupported,
   });
 }

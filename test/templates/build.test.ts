@@ -283,6 +283,13 @@ test("removes a version, not the current one of several, or all", async () => {
   await expect(removeTemplate(host, "debian-base")).rejects.toMatchObject({ exitCode: 3 });
 });
 
+test("a version that is not there is told with where the others are listed", async () => {
+  await expect(requireVersion(installedHost(), "debian-base", "20200101T000000Z")).rejects.toMatchObject({
+    message: "There is no template debian-base in version 20200101T000000Z on this host",
+    hint: "op-dbus template show debian-base   # lists its versions",
+  });
+});
+
 test("a template whose removal was cut off has no current version, is told, and can be removed", async () => {
   const host = emptyHost();
   await buildNewer(host, 1);
