@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { closeSync, existsSync, fsyncSync, linkSync, openSync, readdirSync, rmSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { closeSync, existsSync, fsyncSync, linkSync, openSync, rmSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
 import { UserError } from "../host/errors.ts";
+import { sweepDrafts } from "../host/local-files.ts";
 import { GENESIS, SCHEMA } from "./chain.ts";
 import { connect, explaining } from "./database.ts";
 
@@ -28,7 +29,7 @@ export function createAuditLog(path: string, now: () => number = Date.now): bool
     );
   }
   return explaining("create", path, () => {
-    sweepDrafts(path);
+    sweepDrafts(dirname(path), `${basename(path)}${DRAFT}`);
     const draft = `${resolve(path)}${DRAFT}${process.pid}-${randomUUID()}`;
     try {
       writeDraft(draft, Math.floor(now() / 1000));
@@ -40,15 +41,6 @@ export function createAuditLog(path: string, now: () => number = Date.now): bool
 }
 
 const DRAFT = ".new-";
-
-/** Deletes the drafts of processes that are no more. */
-function sweepDrafts(path: string): void {
-  const start = `${basename(path)}${DRAFT}`;
-  for (const name of readdirSync(dirname(path))) {
-    const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(dirname(path), name), { force: true });
-  }
-}
 
 function writeDraft(draft: string, timestamp: number): void {
   // SQLite gives its side files the mode of the main one, so the mode comes first.

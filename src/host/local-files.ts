@@ -210,12 +210,20 @@ function createFile(path: string, text: string, attributes: FileAttributes = {})
 /** A name for the file while it is written; what killed processes left of earlier attempts goes first. */
 function temporaryBeside(path: string): string {
   const start = `.${basename(path)}.opdbus-`;
-  for (const name of fs.readdirSync(dirname(path))) {
+  sweepDrafts(dirname(path), start);
+  return join(dirname(path), `${start}${process.pid}-${Math.random().toString(36).slice(2)}`);
+}
+
+/**
+ * Removes what processes that are no more had begun to write.
+ * @param start how the names of drafts begin; the process follows, and a hyphen
+ */
+export function sweepDrafts(folder: string, start: string): void {
+  for (const name of fs.readdirSync(folder)) {
     const pid = name.startsWith(start) ? name.slice(start.length).split("-")[0] : undefined;
     // another process may be clearing away the same
-    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(dirname(path), name), { force: true });
+    if (pid !== undefined && !fs.existsSync(`/proc/${pid}`)) fs.rmSync(join(folder, name), { force: true });
   }
-  return join(dirname(path), `${start}${process.pid}-${Math.random().toString(36).slice(2)}`);
 }
 
 function applyAttributes(path: string, attributes: FileAttributes): void {

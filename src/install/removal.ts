@@ -3,7 +3,7 @@ import { listContainers } from "../containers/record.ts";
 import type { Actor } from "../audit/record.ts";
 import type { JsonObject } from "../audit/rows.ts";
 import { CommandFailed } from "../host/command-failed.ts";
-import { EXIT, Interrupted, messageOf, UserError } from "../host/errors.ts";
+import { Interrupted, messageOf, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import { refuseMountsIn } from "../host/mounts.ts";
 import { AUDIT_DATABASE, HOST_STATE, PACKAGE, POOL_IMAGE, POOL_MOUNT_UNIT } from "../paths.ts";
@@ -11,7 +11,17 @@ import { findPoolAway } from "../pool/find-pool.ts";
 import type { Report } from "../report/report.ts";
 import { journalRecorder, recordIntent } from "./journal.ts";
 import type { Recorder } from "./run-steps.ts";
-import { changesNeeded, type Degree, OK, PART, type Removal, type RemovalFinding, type Step } from "./step.ts";
+import {
+  changesNeeded,
+  type Degree,
+  lookAt,
+  OK,
+  PART,
+  refuseFindings,
+  type Removal,
+  type RemovalFinding,
+  type Step,
+} from "./step.ts";
 
 /** A part of a removal. */
 export interface RemovalPart {
@@ -75,7 +85,7 @@ export async function planRemovals(
   const plan: PlannedRemoval[] = [];
   const before = new Set<string>();
   for (const { id, removal } of parts) {
-    const finding = await look(removal, host, degree, before);
+    const finding = await lookAt(() => removal.check(host, degree, before));
     plan.push({ id, finding });
     if (finding.state === "change") before.add(id);
   }
@@ -87,13 +97,7 @@ export async function planRemovals(
  * @throws {UserError} with exit code 3, naming all that is in the way
  */
 export function refuseBlockedRemoval(plan: readonly PlannedRemoval[]): void {
-  const blocked = plan.flatMap(({ id, finding }) => (finding.state === "blocked" ? [{ id, ...finding }] : []));
-  if (blocked.length === 0) return;
-  const reasons = blocked.map(({ id, reason }) => `  ${id}: ${reason}`).join("\n");
-  throw new UserError(`Unable to remove this from the host; nothing was removed:\n${reasons}`, {
-    hint: [...new Set(blocked.map(({ hint }) => hint))].join("\n"),
-    exitCode: EXIT.unsupported,
-  });
+  refuseFindings("Unable to remove this from the host; nothing was removed", plan);
 }
 
 /**
@@ -150,7 +154,7 @@ async function removeOne(
   report: Report,
   record: Recorder,
 ): Promise<RemovalOutcome> {
-  const finding = await look(removal, host, degree);
+  const finding = await lookAt(() => removal.check(host, degree, new Set()));
   if (finding.state === "blocked") {
     return { id, outcome: "left", changes: [], reason: finding.reason, hint: finding.hint };
   }
@@ -164,20 +168,6 @@ async function removeOne(
   } catch (error) {
     if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
     return { id, outcome: "left", changes, reason: messageOf(error), hint: error.hint ?? again(degree) };
-  }
-}
-
-async function look(
-  removal: Removal,
-  host: HostView,
-  degree: Degree,
-  before: ReadonlySet<string> = new Set(),
-): Promise<RemovalFinding> {
-  try {
-    return await removal.check(host, degree, before);
-  } catch (error) {
-    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
-    return { state: "blocked", reason: error.message, hint: error.hint ?? `${PACKAGE} doctor` };
   }
 }
 

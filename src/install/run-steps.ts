@@ -1,7 +1,7 @@
-import { EXIT, Interrupted, UserError } from "../host/errors.ts";
+import { EXIT, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
-import type { Finding, Step } from "./step.ts";
+import { type Finding, lookAt, refuseFindings, type Step } from "./step.ts";
 
 /** A step and what its check found. */
 export interface Planned {
@@ -27,18 +27,8 @@ export type Recorder = (
 /** What would be done: every step's check, in order. Changes nothing. */
 export async function planSteps(steps: readonly Step[], host: HostView): Promise<Planned[]> {
   const plan: Planned[] = [];
-  for (const step of steps) plan.push({ step, finding: await checkStep(step, host) });
+  for (const step of steps) plan.push({ step, finding: await lookAt(() => step.check(host)) });
   return plan;
-}
-
-// what a check cannot get past is a finding like any other, and does not hide the steps behind it
-async function checkStep(step: Step, host: HostView): Promise<Finding> {
-  try {
-    return await step.check(host);
-  } catch (error) {
-    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
-    return { state: "blocked", reason: error.message, hint: error.hint ?? "opdbus-pve doctor" };
-  }
 }
 
 /**
@@ -46,14 +36,8 @@ async function checkStep(step: Step, host: HostView): Promise<Finding> {
  * @throws {UserError} with exit code 3, naming all that is missing
  */
 export function refuseBlocked(plan: readonly Planned[]): void {
-  const blocked = plan.flatMap(({ step, finding }) => (finding.state === "blocked" ? [{ step, ...finding }] : []));
-  const [first] = blocked;
-  if (first === undefined) return;
-  const reasons = blocked.map(({ step, reason }) => `  ${step.id}: ${reason}`).join("\n");
-  throw new UserError(`Unable to install on this host; nothing was changed:\n${reasons}`, {
-    hint: [...new Set(blocked.map(({ hint }) => hint))].join("\n"),
-    exitCode: EXIT.unsupported,
-  });
+  const findings = plan.map(({ step, finding }) => ({ id: step.id, finding }));
+  refuseFindings("Unable to install on this host; nothing was changed", findings);
 }
 
 /**
@@ -70,7 +54,7 @@ export async function applySteps(
 ): Promise<StepOutcome[]> {
   const outcomes: StepOutcome[] = [];
   for (const [index, step] of steps.entries()) {
-    const finding = await checkStep(step, host);
+    const finding = await lookAt(() => step.check(host));
     if (finding.state === "blocked" || finding.state === "waits") throw stuck(step, finding);
     if (finding.state !== "change") {
       outcomes.push({ id: step.id, outcome: finding.state === "later" ? "later" : "already", changes: [] });
@@ -79,7 +63,7 @@ export async function applySteps(
     report({ kind: "say", text: `[${index + 1}/${steps.length}] ${step.title}` });
     await record("install_step", step.id, { changes: finding.changes }, async () => {
       await step.apply(host, report);
-      const after = await checkStep(step, host);
+      const after = await lookAt(() => step.check(host));
       if (after.state === "blocked" || after.state === "waits") throw stuck(step, after);
       if (after.state === "change") {
         throw new UserError(`Step ${step.id} ran, but this is still to be done: ${after.changes.join("; ")}`, {

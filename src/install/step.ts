@@ -1,3 +1,4 @@
+import { EXIT, Interrupted, UserError } from "../host/errors.ts";
 import type { Host, HostView } from "../host/host.ts";
 import type { Report } from "../report/report.ts";
 
@@ -36,6 +37,36 @@ export function isSettled({ state }: Finding): boolean {
   return state === "ok" || state === "later";
 }
 
+type Blocked = Extract<Finding, { state: "blocked" }>;
+
+/** Looks; what a look cannot get past is a finding like any other, and does not hide those behind it. */
+export async function lookAt<F>(check: () => Promise<F>): Promise<F | Blocked> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof UserError) || error instanceof Interrupted) throw error;
+    return { state: "blocked", reason: error.message, hint: error.hint ?? "opdbus-pve doctor" };
+  }
+}
+
+/**
+ * Refuses work in whose way something is, before any of it was done.
+ * @param what what cannot be done, and that nothing was
+ * @throws {UserError} with exit code 3, naming all that is in the way
+ */
+export function refuseFindings(
+  what: string,
+  findings: readonly { readonly id: string; readonly finding: Finding | RemovalFinding }[],
+): void {
+  const blocked = findings.flatMap(({ id, finding }) => (finding.state === "blocked" ? [{ id, ...finding }] : []));
+  if (blocked.length === 0) return;
+  const reasons = blocked.map(({ id, reason }) => `  ${id}: ${reason}`).join("\n");
+  throw new UserError(`${what}:\n${reasons}`, {
+    hint: [...new Set(blocked.map(({ hint }) => hint))].join("\n"),
+    exitCode: EXIT.unsupported,
+  });
+}
+
 /** How far a removal goes; each degree takes what the one before takes, too. */
 export type Degree = "program" | "settings" | "everything";
 
@@ -46,7 +77,7 @@ export type RemovalFinding =
       readonly stays?: readonly string[];
     })
   /** What keeps it from being removed, and the command that mends it. */
-  | Extract<Finding, { state: "blocked" }>;
+  | Blocked;
 
 /** The ids of those parts of a removal that other parts ask for. */
 export const PART = { containers: "containers", pool: "subvolumes" } as const;

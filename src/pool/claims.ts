@@ -41,6 +41,12 @@ export async function sweepAbandoned(host: Host, folder: string): Promise<string
   return removed;
 }
 
+async function claimFolder(host: Host, folder: string, name: string): Promise<string> {
+  const work = join(folder, await claimName(host, "new", name));
+  await host.makeDirectory(work, { mode: 0o700 });
+  return work;
+}
+
 /**
  * Makes something in a folder of root's under a hidden name, from where it is
  * renamed when it is whole. A failure leaves nothing behind.
@@ -52,9 +58,8 @@ export async function making<T>(
   name: string,
   make: (work: string) => Promise<T>,
 ): Promise<T> {
-  const work = join(folder, await claimName(host, "new", name));
+  const work = await claimFolder(host, folder, name);
   try {
-    await host.makeDirectory(work, { mode: 0o700 });
     return await make(work);
   } catch (error) {
     throw await discardFailed(host, work, error);
@@ -68,9 +73,8 @@ export async function borrowing<T>(
   name: string,
   use: (work: string) => Promise<T>,
 ): Promise<T> {
-  const work = join(folder, await claimName(host, "new", name));
+  const work = await claimFolder(host, folder, name);
   try {
-    await host.makeDirectory(work, { mode: 0o700 });
     return await use(work);
   } finally {
     // what cannot be removed now, the next run sweeps, and doctor names

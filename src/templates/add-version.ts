@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { UserError } from "../host/errors.ts";
 import type { Host } from "../host/host.ts";
-import { claimName, discard, discardFailed, sweepAbandoned } from "../pool/claims.ts";
+import { discard, making, sweepAbandoned } from "../pool/claims.ts";
 import { setReadOnly } from "../pool/subvolumes.ts";
 import type { Report } from "../report/report.ts";
 import { FORBIDDEN } from "./contents.ts";
@@ -53,15 +53,13 @@ export async function addVersion(host: Host, wanted: NewVersion, report: Report)
   for (const left of await sweepAbandoned(host, folder)) {
     report({ kind: "say", text: `removed ${left}, which a build that was cut off had left` });
   }
-  const work = join(folder, await claimName(host, "new", stamp));
   try {
-    return await makeVersion(host, wanted, work, report);
+    return await making(host, folder, stamp, (work) => makeVersion(host, wanted, work, report));
   } catch (error) {
-    const told = await discardFailed(host, work, error);
     const isEmpty = (await host.list(join(folder, "versions")))?.length === 0;
     // what is left beside it must not be lost from sight
     if (isEmpty && (await host.list(folder))?.length === 1) await host.remove(folder);
-    throw told;
+    throw error;
   }
 }
 
